@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The sans-IO secure aggregation protocol of Undertone.
+
+pub mod adapter;
