@@ -46,7 +46,9 @@ pub struct Adapter {
 
 impl fmt::Debug for Adapter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Adapter").field("shapes", &self.shapes).finish_non_exhaustive()
+        f.debug_struct("Adapter")
+            .field("shapes", &self.shapes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -61,7 +63,10 @@ impl Adapter {
         for (name, (shape, data)) in tensors {
             let expected = shape.iter().product();
             if data.len() != expected {
-                return Err(AdapterError::Length { expected, found: data.len() });
+                return Err(AdapterError::Length {
+                    expected,
+                    found: data.len(),
+                });
             }
             values.extend(data);
             shapes.insert(name, shape);
@@ -75,9 +80,16 @@ impl Adapter {
     /// [`AdapterError::Length`], [`AdapterError::NotFinite`].
     pub fn with_values(&self, values: Vec<f32>) -> Result<Self, AdapterError> {
         if values.len() != self.values.len() {
-            return Err(AdapterError::Length { expected: self.values.len(), found: values.len() });
+            return Err(AdapterError::Length {
+                expected: self.values.len(),
+                found: values.len(),
+            });
         }
-        Self { shapes: self.shapes.clone(), values }.finite()
+        Self {
+            shapes: self.shapes.clone(),
+            values,
+        }
+        .finite()
     }
 
     /// Reads the canonical bytes (any safetensors file of `F32` tensors is accepted).
@@ -90,7 +102,10 @@ impl Adapter {
         let mut tensors = BTreeMap::new();
         for (name, view) in file.tensors() {
             if view.dtype() != Dtype::F32 {
-                return Err(AdapterError::Type { name, found: format!("{:?}", view.dtype()) });
+                return Err(AdapterError::Type {
+                    name,
+                    found: format!("{:?}", view.dtype()),
+                });
             }
             let (chunks, _) = view.data().as_chunks::<4>();
             let values = chunks.iter().map(|c| f32::from_le_bytes(*c)).collect();
@@ -108,13 +123,20 @@ impl Adapter {
         let buffers: Vec<(&String, &Vec<usize>, Vec<u8>)> = self
             .tensors()
             .map(|(name, shape, values)| {
-                (name, shape, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+                (
+                    name,
+                    shape,
+                    values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+                )
             })
             .collect();
         let views = buffers
             .iter()
             .map(|(name, shape, data)| {
-                Ok((name.as_str(), TensorView::new(Dtype::F32, (*shape).clone(), data)?))
+                Ok((
+                    name.as_str(),
+                    TensorView::new(Dtype::F32, (*shape).clone(), data)?,
+                ))
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(container)?;
@@ -178,11 +200,20 @@ mod tests {
 
     #[test]
     fn wrong_input_is_refused() {
-        assert!(matches!(Adapter::from_bytes(b"nonsense"), Err(AdapterError::Container(_))));
+        assert!(matches!(
+            Adapter::from_bytes(b"nonsense"),
+            Err(AdapterError::Container(_))
+        ));
         assert_eq!(
             sample().with_values(vec![0.0]),
-            Err(AdapterError::Length { expected: 5, found: 1 })
+            Err(AdapterError::Length {
+                expected: 5,
+                found: 1
+            })
         );
-        assert_eq!(sample().with_values(vec![f32::NAN; 5]), Err(AdapterError::NotFinite));
+        assert_eq!(
+            sample().with_values(vec![f32::NAN; 5]),
+            Err(AdapterError::NotFinite)
+        );
     }
 }

@@ -1,3 +1,46 @@
-//! The sans-IO secure aggregation protocol of Undertone.
+//! The sans-IO secure aggregation protocol of Undertone: messages, both state machines, masks,
+//! shares, transcript. No socket, no clock, no database, and no randomness but the generator that
+//! the caller passes in.
+//!
+//! A round has five message phases. Read the rooms in that order:
+//!
+//! | idea | module |
+//! |---|---|
+//! | who may take part | [`roster`] |
+//! | what a round is | [`params`] |
+//! | what is said | [`message`], in the codec of [`codec`] |
+//! | what a client does | [`client`] |
+//! | what the aggregator does | [`aggregator`] |
+//! | how inputs hide | [`vector`], [`mask`], [`keys`], [`seal`], [`shamir`] |
+//! | who masks with whom | [`directory`], [`graph`], [`threshold`] |
+//! | what everyone agrees on | [`transcript`] |
+//! | reals to ring and back | [`encoding`], [`adapter`] |
+//!
+//! Sources: Bonawitz et al., CCS 2017 (double masking, dropout recovery, consistency check); Bell
+//! et al., CCS 2020 (SecAgg+); Pasquini et al., CCS 2022 (model inconsistency).
+
+#![warn(clippy::indexing_slicing, clippy::as_conversions)]
+#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::as_conversions))]
 
 pub mod adapter;
+pub mod aggregator;
+pub mod bitmap;
+pub mod client;
+pub mod codec;
+pub mod directory;
+pub mod encoding;
+pub mod error;
+pub mod graph;
+pub mod id;
+pub mod keys;
+pub mod mask;
+pub mod message;
+pub mod params;
+pub mod roster;
+pub mod seal;
+pub mod shamir;
+pub mod threshold;
+pub mod transcript;
+pub mod vector;
+
+pub use error::{ProtocolError, RoundFailure};

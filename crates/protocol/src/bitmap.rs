@@ -1,0 +1,156 @@
+//! A set of positions in one directory, as a bitmap.
+
+use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize, VLBytes};
+
+use crate::codec::{self, Label};
+use crate::error::ProtocolError;
+use crate::id::{DirectoryDigest, Position, RoundId, SetDigest};
+
+/// A subset of the positions 0 to n - 1 of a directory of n clients: bit i of byte i / 8, least
+/// significant first, spare bits zero.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bitmap {
+    bits: Vec<bool>,
+}
+
+#[derive(TlsSerialize, TlsDeserializeBytes, TlsSize)]
+struct Wire {
+    size: u32,
+    bytes: VLBytes,
+}
+
+impl Bitmap {
+    /// The set of those `members` that are below `size`.
+    pub fn new(size: usize, members: impl IntoIterator<Item = Position>) -> Self {
+        let mut bits = vec![false; size];
+        for member in members {
+            if let Some(bit) = bits.get_mut(member.index()) {
+                *bit = true;
+            }
+        }
+        Self { bits }
+    }
+
+    /// Reads the wire form and checks that it is a set over a directory of `size` clients.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Malformed`] or [`ProtocolError::WrongLength`].
+    pub fn decode(what: &'static str, bytes: &[u8], size: usize) -> Result<Self, ProtocolError> {
+        let wire: Wire = codec::decode(what, bytes)?;
+        let packed = wire.bytes.as_slice();
+        let found = usize::try_from(wire.size).unwrap_or(usize::MAX);
+        if found != size {
+            return Err(ProtocolError::WrongLength {
+                what,
+                expected: size,
+                found,
+            });
+        }
+        let bits: Vec<bool> = packed
+            .iter()
+            .flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1))
+            .take(size)
+            .collect();
+        let set = Self { bits };
+        if set.pack() != packed {
+            let detail = "spare bits are set or bytes are missing".to_owned();
+            return Err(ProtocolError::Malformed { what, detail });
+        }
+        Ok(set)
+    }
+
+    /// The wire form.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Malformed`] beyond 2^32 clients.
+    pub fn encode(&self, what: &'static str) -> Result<Vec<u8>, ProtocolError> {
+        let size = u32::try_from(self.bits.len()).map_err(|e| ProtocolError::Malformed {
+            what,
+            detail: e.to_string(),
+        })?;
+        codec::encode(
+            what,
+            &Wire {
+                size,
+                bytes: VLBytes::new(self.pack()),
+            },
+        )
+    }
+
+    /// Whether `position` is in the set.
+    pub fn contains(&self, position: Position) -> bool {
+        self.bits.get(position.index()).copied().unwrap_or(false)
+    }
+
+    /// The members, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = Position> + '_ {
+        self.bits
+            .iter()
+            .enumerate()
+            .filter(|(_, set)| **set)
+            .map(|(i, _)| Position::from_index(i))
+    }
+
+    /// How many members there are.
+    pub fn count(&self) -> usize {
+        self.bits.iter().filter(|set| **set).count()
+    }
+
+    /// The size n of the directory that the set is over.
+    pub fn size(&self) -> usize {
+        self.bits.len()
+    }
+
+    /// Whether every member of `self` is in `other`.
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.iter().all(|position| other.contains(position))
+    }
+
+    /// The digest that MaskedInput headers and ConsistencyCheck statements carry.
+    pub fn digest(&self, round: RoundId, directory: DirectoryDigest) -> SetDigest {
+        let size = u64::try_from(self.bits.len())
+            .unwrap_or(u64::MAX)
+            .to_be_bytes();
+        let parts: [&[u8]; 4] = [round.as_bytes(), directory.as_bytes(), &size, &self.pack()];
+        SetDigest::from(*codec::hash(Label::Set, &parts).as_bytes())
+    }
+
+    fn pack(&self) -> Vec<u8> {
+        self.bits
+            .chunks(8)
+            .map(|chunk| {
+                chunk
+                    .iter()
+                    .enumerate()
+                    .fold(0, |byte, (bit, set)| byte | u8::from(*set) << bit)
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn round_trips(bits in proptest::collection::vec(any::<bool>(), 0..300)) {
+            let members = bits.iter().enumerate().filter(|b| *b.1).map(|b| Position::from_index(b.0));
+            let set = Bitmap::new(bits.len(), members);
+            let bytes = set.encode("set").unwrap();
+            prop_assert_eq!(Bitmap::decode("set", &bytes, bits.len()).unwrap(), set);
+            prop_assert!(Bitmap::decode("set", &bytes, bits.len() + 1).is_err());
+        }
+    }
+
+    #[test]
+    fn spare_bits_are_refused() {
+        let mut bytes = Bitmap::new(3, [Position(1)]).encode("set").unwrap();
+        *bytes.last_mut().unwrap() |= 0x80;
+        assert!(matches!(
+            Bitmap::decode("set", &bytes, 3),
+            Err(ProtocolError::Malformed { .. })
+        ));
+    }
+}

@@ -1,0 +1,177 @@
+//! The one canonical codec: TLS presentation language (RFC 8446, section 3) by `tls_codec`.
+//!
+//! Every message has exactly one encoding. [`decode`] refuses trailing bytes and any input that
+//! does not encode back to itself, so two different byte strings never mean the same message.
+
+use sha2::{Digest as _, Sha256};
+use tls_codec::{DeserializeBytes, Serialize, Size};
+
+use crate::error::ProtocolError;
+use crate::id::Digest;
+
+/// Encodes a message. Encoding to memory cannot fail for messages that this crate built within
+/// their length limits; the error is kept for callers who build them from outside.
+///
+/// # Errors
+/// [`ProtocolError::Malformed`] if a list is longer than its length field can say.
+pub fn encode<T: Serialize + Size>(
+    what: &'static str,
+    value: &T,
+) -> Result<Vec<u8>, ProtocolError> {
+    value
+        .tls_serialize_detached()
+        .map_err(|e| ProtocolError::Malformed {
+            what,
+            detail: e.to_string(),
+        })
+}
+
+/// Decodes a message that fills `bytes` to the last byte and is canonical.
+///
+/// # Errors
+/// [`ProtocolError::Malformed`] says where decoding stopped.
+pub fn decode<T>(what: &'static str, bytes: &[u8]) -> Result<T, ProtocolError>
+where
+    T: DeserializeBytes + Serialize + Size,
+{
+    let value = T::tls_deserialize_exact_bytes(bytes).map_err(|e| ProtocolError::Malformed {
+        what,
+        detail: e.to_string(),
+    })?;
+    if encode(what, &value)? != bytes {
+        let detail = "not the canonical encoding".to_owned();
+        return Err(ProtocolError::Malformed { what, detail });
+    }
+    Ok(value)
+}
+
+/// Decodes a message at the start of `bytes` and returns the rest.
+///
+/// # Errors
+/// [`ProtocolError::Malformed`], as [`decode`].
+pub fn decode_prefix<'a, T>(
+    what: &'static str,
+    bytes: &'a [u8],
+) -> Result<(T, &'a [u8]), ProtocolError>
+where
+    T: DeserializeBytes + Serialize + Size,
+{
+    let malformed = |detail: String| ProtocolError::Malformed { what, detail };
+    let (_, rest) = T::tls_deserialize_bytes(bytes).map_err(|e| malformed(e.to_string()))?;
+    let (head, rest) = bytes
+        .split_at_checked(bytes.len().saturating_sub(rest.len()))
+        .ok_or_else(|| malformed("truncated".to_owned()))?;
+    Ok((decode(what, head)?, rest))
+}
+
+/// The label-separated hash: SHA-256 over the label and the parts, each with its length before it
+/// (label: 1 byte; part: 8 bytes, big-endian), so that no two inputs run together.
+pub fn hash(label: Label, parts: &[&[u8]]) -> Digest {
+    let mut state = Sha256::new();
+    state.update(label.prefix());
+    for part in parts {
+        state.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        state.update(part);
+    }
+    Digest::from(<[u8; 32]>::from(state.finalize()))
+}
+
+macro_rules! labels {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        /// Every domain-separation label of the protocol. No two uses share one.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Label {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Label {
+            /// All labels, for the registry and for the test that they differ.
+            pub const ALL: &'static [Label] = &[$(Label::$name,)*];
+
+            /// The label's text.
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(Label::$name => concat!("undertone/v1 ", $text),)*
+                }
+            }
+        }
+    };
+}
+
+labels! {
+    /// `round_id`: hash of the encoded round parameters.
+    Round = "round parameters";
+    /// Digest and signature of the roster.
+    Roster = "roster";
+    /// Digest of the global adapter's bytes.
+    Model = "model";
+    /// Digest of the training settings' bytes.
+    Training = "training";
+    /// Digest of the mechanism's bytes.
+    Mechanism = "mechanism";
+    /// Leaf of the directory's Merkle tree.
+    DirectoryLeaf = "directory leaf";
+    /// Inner node of the directory's Merkle tree.
+    DirectoryNode = "directory node";
+    /// Root of the directory: binds the number of leaves.
+    DirectoryRoot = "directory root";
+    /// Signature of an AdvertiseKeys message.
+    AdvertiseKeys = "AdvertiseKeys";
+    /// Signature of a ShareKeys message.
+    ShareKeys = "ShareKeys";
+    /// Signature of a MaskedInput header.
+    MaskedInput = "MaskedInput";
+    /// Signature of a ConsistencyCheck statement.
+    ConsistencyCheck = "ConsistencyCheck";
+    /// Signature of an Unmask message.
+    Unmask = "Unmask";
+    /// Digest of a set of positions.
+    Set = "set";
+    /// Digest of a packed masked vector.
+    Payload = "masked input payload";
+    /// Key of one sealed pair of shares.
+    Seal = "seal";
+    /// Key of one pairwise mask.
+    PairwiseMask = "mask";
+    /// Key of a self mask.
+    SelfMask = "self mask";
+    /// Commitment to the self-mask seed.
+    SeedCommitment = "seed commitment";
+    /// Commitment to one share.
+    ShareCommitment = "share commitment";
+    /// The transcript digest that is published with the sum.
+    Transcript = "transcript";
+}
+
+impl Label {
+    /// The label as it stands before what it separates: one length byte, then the text.
+    pub fn prefix(self) -> Vec<u8> {
+        let text = self.text().as_bytes();
+        let mut out = Vec::with_capacity(text.len().saturating_add(1));
+        out.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
+        out.extend_from_slice(text);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn labels_are_prefix_free_and_short() {
+        let prefixes: BTreeSet<Vec<u8>> = Label::ALL.iter().map(|l| l.prefix()).collect();
+        assert_eq!(prefixes.len(), Label::ALL.len());
+        assert!(Label::ALL.iter().all(|l| l.text().len() < 255));
+    }
+
+    #[test]
+    fn parts_do_not_run_together() {
+        assert_ne!(
+            hash(Label::Set, &[b"ab", b"c"]),
+            hash(Label::Set, &[b"a", b"bc"])
+        );
+        assert_ne!(hash(Label::Set, &[b"ab"]), hash(Label::Model, &[b"ab"]));
+    }
+}

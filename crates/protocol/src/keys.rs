@@ -1,0 +1,328 @@
+//! Keys: long-term identities (Ed25519) and the two X25519 pairs of one round.
+
+use std::fmt;
+
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use hkdf::Hkdf;
+use rand_core::CryptoRng;
+use sha2::Sha256;
+use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
+use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::codec::Label;
+use crate::error::ProtocolError;
+use crate::id::{RosterIndex, RoundId};
+
+/// A 32-byte secret that wipes itself and never prints.
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+pub struct Secret32([u8; 32]);
+
+impl Secret32 {
+    /// Fresh from the generator.
+    pub fn random(rng: &mut impl CryptoRng) -> Self {
+        let mut secret = Self([0; 32]);
+        rng.fill_bytes(&mut secret.0);
+        secret
+    }
+
+    /// The secret bytes.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for Secret32 {
+    fn from(mut bytes: [u8; 32]) -> Self {
+        let secret = Self(bytes);
+        bytes.zeroize();
+        secret
+    }
+}
+
+impl fmt::Debug for Secret32 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret32(..)")
+    }
+}
+
+/// An Ed25519 signature as it travels.
+#[derive(Clone, Copy, PartialEq, Eq, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub struct SignatureBytes([u8; 64]);
+
+impl fmt::Debug for SignatureBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SignatureBytes({})", hex::encode(self.0))
+    }
+}
+
+/// The public half of a long-term identity, or of the task authority.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, TlsSerialize, TlsDeserializeBytes, TlsSize,
+)]
+pub struct IdentityPublicKey([u8; 32]);
+
+impl IdentityPublicKey {
+    /// The raw bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Verifies a signature over a labelled message of one round.
+    ///
+    /// Strict verification (RFC 8032 with low-order keys and points refused), so that no signature
+    /// verifies under two messages.
+    ///
+    /// # Errors
+    /// [`ProtocolError::BadSignature`] naming `signer` and `what`.
+    pub fn verify(
+        &self,
+        label: Label,
+        context: &[u8],
+        message: &[u8],
+        signature: &SignatureBytes,
+        (signer, what): (&dyn fmt::Display, &'static str),
+    ) -> Result<(), ProtocolError> {
+        VerifyingKey::from_bytes(&self.0)
+            .and_then(|key| {
+                let input = signature_input(label, context, message);
+                key.verify_strict(&input, &Signature::from_bytes(&signature.0))
+            })
+            .map_err(|_| ProtocolError::BadSignature {
+                signer: signer.to_string(),
+                what,
+            })
+    }
+}
+
+impl From<[u8; 32]> for IdentityPublicKey {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for IdentityPublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for IdentityPublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IdentityPublicKey({self})")
+    }
+}
+
+impl std::str::FromStr for IdentityPublicKey {
+    type Err = ProtocolError;
+
+    fn from_str(text: &str) -> Result<Self, ProtocolError> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).map_err(|e| ProtocolError::Malformed {
+            what: "public key",
+            detail: format!("expected 64 hexadecimal digits: {e}"),
+        })?;
+        Ok(Self(bytes))
+    }
+}
+
+/// A long-term identity: the Ed25519 key whose public half stands in the roster.
+pub struct IdentityKey(SigningKey);
+
+impl IdentityKey {
+    /// A fresh identity.
+    pub fn generate(rng: &mut impl CryptoRng) -> Self {
+        Self::from_seed(&Secret32::random(rng))
+    }
+
+    /// The identity of a stored 32-byte seed.
+    pub fn from_seed(seed: &Secret32) -> Self {
+        Self(SigningKey::from_bytes(seed.expose()))
+    }
+
+    /// The seed, to be stored where only its owner can read it.
+    pub fn seed(&self) -> Secret32 {
+        Secret32::from(self.0.to_bytes())
+    }
+
+    /// The public half.
+    pub fn public(&self) -> IdentityPublicKey {
+        IdentityPublicKey(self.0.verifying_key().to_bytes())
+    }
+
+    /// Signs a labelled message under a context: the round's id, or nothing for a roster.
+    pub fn sign(&self, label: Label, context: &[u8], message: &[u8]) -> SignatureBytes {
+        SignatureBytes(
+            self.0
+                .sign(&signature_input(label, context, message))
+                .to_bytes(),
+        )
+    }
+}
+
+impl fmt::Debug for IdentityKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IdentityKey({})", self.public())
+    }
+}
+
+/// Label, context and message: the label carries its own length, the context's is fixed by it.
+fn signature_input(label: Label, context: &[u8], message: &[u8]) -> Vec<u8> {
+    [label.prefix().as_slice(), context, message].concat()
+}
+
+/// The public half of an X25519 pair of one round.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, TlsSerialize, TlsDeserializeBytes, TlsSize,
+)]
+pub struct EphemeralPublicKey([u8; 32]);
+
+impl EphemeralPublicKey {
+    /// The raw bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Whether every X25519 result with this key is zero: the point has low order.
+    pub fn is_low_order(&self) -> bool {
+        // Clamping makes any scalar a multiple of the cofactor, so this one finds all of them.
+        let probe = StaticSecret::from([1; 32]);
+        !probe
+            .diffie_hellman(&PublicKey::from(self.0))
+            .was_contributory()
+    }
+}
+
+impl From<[u8; 32]> for EphemeralPublicKey {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl fmt::Debug for EphemeralPublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EphemeralPublicKey({})", hex::encode(self.0))
+    }
+}
+
+/// An X25519 pair that lives for one round. The unclamped 32-byte seed is what is shared out.
+#[derive(Debug)]
+pub struct EphemeralKey(Secret32);
+
+impl EphemeralKey {
+    /// A fresh pair.
+    pub fn generate(rng: &mut impl CryptoRng) -> Self {
+        Self(Secret32::random(rng))
+    }
+
+    /// The pair of a recovered seed.
+    pub fn from_seed(seed: Secret32) -> Self {
+        Self(seed)
+    }
+
+    /// The unclamped seed.
+    pub fn seed(&self) -> &Secret32 {
+        &self.0
+    }
+
+    /// The public half.
+    pub fn public(&self) -> EphemeralPublicKey {
+        EphemeralPublicKey(PublicKey::from(&StaticSecret::from(*self.0.expose())).to_bytes())
+    }
+
+    /// HKDF-SHA256 of the Diffie-Hellman result: salt round id, info label and context.
+    ///
+    /// # Errors
+    /// [`ProtocolError::BadKey`] if the result is all zero: the peer's key has low order.
+    pub fn agree(
+        &self,
+        peer: (RosterIndex, EphemeralPublicKey),
+        label: Label,
+        round: RoundId,
+        context: &[&[u8]],
+    ) -> Result<Secret32, ProtocolError> {
+        let (client, key) = peer;
+        let shared = StaticSecret::from(*self.0.expose()).diffie_hellman(&PublicKey::from(key.0));
+        if !shared.was_contributory() {
+            return Err(ProtocolError::BadKey {
+                client,
+                detail: "it has low order",
+            });
+        }
+        Ok(derive(shared.as_bytes(), label, round, context))
+    }
+}
+
+/// HKDF-SHA256 (RFC 5869) of a secret: salt round id, info label and context.
+pub fn derive(secret: &[u8; 32], label: Label, round: RoundId, context: &[&[u8]]) -> Secret32 {
+    let mut info = label.prefix();
+    for part in context {
+        info.extend_from_slice(part);
+    }
+    let mut out = Zeroizing::new([0; 32]);
+    // 32 bytes are one block of HKDF-SHA256, whose limit is 255 blocks: this cannot fail.
+    let expanded = Hkdf::<Sha256>::new(Some(round.as_bytes()), secret).expand(&info, &mut *out);
+    debug_assert!(expanded.is_ok());
+    Secret32::from(*out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn low_order_keys_are_found() {
+        // The canonical points of order 1, 2, 4 and 8 of Curve25519 (RFC 7748, section 7).
+        let order8 = "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800";
+        let mut one = [0; 32];
+        one[0] = 1;
+        let mut p8 = [0; 32];
+        hex::decode_to_slice(order8, &mut p8).unwrap();
+        for bytes in [[0; 32], one, p8] {
+            let key = EphemeralPublicKey::from(bytes);
+            assert!(key.is_low_order());
+            let own = EphemeralKey::from_seed(Secret32::from([7; 32]));
+            let peer = (RosterIndex(4), key);
+            assert!(matches!(
+                own.agree(peer, Label::Seal, RoundId::from([0; 32]), &[]),
+                Err(ProtocolError::BadKey {
+                    client: RosterIndex(4),
+                    ..
+                })
+            ));
+        }
+        assert!(
+            !EphemeralKey::from_seed(Secret32::from([7; 32]))
+                .public()
+                .is_low_order()
+        );
+    }
+
+    #[test]
+    fn agreement_is_symmetric_and_bound() {
+        let (a, b) = (
+            EphemeralKey::from_seed(Secret32::from([1; 32])),
+            EphemeralKey::from_seed(Secret32::from([2; 32])),
+        );
+        let round = RoundId::from([3; 32]);
+        let ab = a
+            .agree((RosterIndex(1), b.public()), Label::Seal, round, &[b"x"])
+            .unwrap();
+        let ba = b
+            .agree((RosterIndex(0), a.public()), Label::Seal, round, &[b"x"])
+            .unwrap();
+        let other = b
+            .agree((RosterIndex(0), a.public()), Label::Seal, round, &[b"y"])
+            .unwrap();
+        assert_eq!(ab.expose(), ba.expose());
+        assert_ne!(ab.expose(), other.expose());
+    }
+
+    #[test]
+    fn secrets_do_not_print() {
+        let secret = Secret32::from([0xab; 32]);
+        assert_eq!(format!("{secret:?}"), "Secret32(..)");
+        let key = EphemeralKey::from_seed(secret);
+        assert!(!format!("{key:?}").contains("ab"));
+    }
+}

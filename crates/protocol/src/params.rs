@@ -1,0 +1,268 @@
+//! Round parameters: what a round is. Their digest is the round's id, and everything binds it.
+
+use std::ops::Deref;
+
+use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
+
+use crate::codec::{self, Label};
+use crate::error::ProtocolError;
+use crate::id::{
+    MechanismDigest, ModelDigest, RosterDigest, RoundId, RoundNumber, TaskId, TrainingDigest,
+};
+use crate::message::MASKED_INPUT_HEADER;
+use crate::threshold;
+use crate::vector::Ring;
+
+/// The protocol version that this crate speaks.
+pub const VERSION: u16 = 1;
+
+/// The suite: X25519, Ed25519, HKDF-SHA256, ChaCha20-Poly1305, ChaCha20 masks, GF(256) Shamir.
+pub const SUITE: u16 = 1;
+
+/// The most clients a complete masking graph can have: Shamir over GF(256) has 255 places.
+pub const MAX_COMPLETE: u16 = 255;
+
+/// How long each phase stays open at most, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub struct PhaseDeadlines {
+    /// AdvertiseKeys; this one covers the local training, which comes before any key.
+    pub advertise_keys: u32,
+    /// ShareKeys.
+    pub share_keys: u32,
+    /// MaskedInput.
+    pub masked_input: u32,
+    /// ConsistencyCheck.
+    pub consistency_check: u32,
+    /// Unmask.
+    pub unmask: u32,
+}
+
+/// The fields of the round parameters, before they are checked.
+#[derive(Debug, Clone, PartialEq, Eq, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub struct ParamsFields {
+    /// Protocol version, [`VERSION`].
+    pub version: u16,
+    /// Cryptographic suite, [`SUITE`].
+    pub suite: u16,
+    /// The task that the round belongs to.
+    pub task: TaskId,
+    /// The round's number within the task, from 1.
+    pub round: RoundNumber,
+    /// Fresh randomness of the aggregator, so that no two rounds share an id.
+    pub nonce: [u8; 32],
+    /// Vector length d, at least 1.
+    pub length: u32,
+    /// Ring width b: inputs are vectors over Z_2^b, 8 to 64.
+    pub bits: u8,
+    /// Masking neighbours k of each client. The graph is complete while n - 1 <= k.
+    pub neighbours: u16,
+    /// Shamir threshold t.
+    pub threshold: u16,
+    /// The fewest clients whose sum may be unmasked, at least t.
+    pub min_survivors: u32,
+    /// Digest of the roster.
+    pub roster: RosterDigest,
+    /// Digest of the adapter that the round starts from.
+    pub model: ModelDigest,
+    /// Digest of the training settings.
+    pub training: TrainingDigest,
+    /// Digest of the mechanism.
+    pub mechanism: MechanismDigest,
+    /// The phases' deadlines.
+    pub deadlines: PhaseDeadlines,
+}
+
+/// Round parameters that passed every check, with their encoding and its digest.
+///
+/// The thresholds are recomputed, never taken on trust: t must be at least
+/// [`threshold::complete`] of the largest directory that the parameters admit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoundParams {
+    fields: ParamsFields,
+    ring: Ring,
+    encoding: Vec<u8>,
+    id: RoundId,
+}
+
+impl RoundParams {
+    /// Checks the fields and computes the round's id.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Unsupported`] or [`ProtocolError::Params`] naming the rule that is broken.
+    pub fn new(fields: ParamsFields) -> Result<Self, ProtocolError> {
+        if (fields.version, fields.suite) != (VERSION, SUITE) {
+            let (version, suite) = (fields.version, fields.suite);
+            return Err(ProtocolError::Unsupported { version, suite });
+        }
+        let refuse = |reason: String| Err(ProtocolError::Params(reason));
+        let ring = Ring::new(fields.bits)?;
+        let largest = fields.neighbours.saturating_add(1);
+        if fields.length == 0 {
+            return refuse("the vector length d must be at least 1".into());
+        }
+        if fields.round.0 == 0 {
+            return refuse("rounds are numbered from 1".into());
+        }
+        if largest > MAX_COMPLETE {
+            return refuse(format!(
+                "k = {} neighbours; at most {} are supported",
+                fields.neighbours,
+                MAX_COMPLETE.saturating_sub(1)
+            ));
+        }
+        let least = threshold::complete(largest);
+        if fields.threshold < least {
+            return refuse(format!(
+                "threshold t = {} is below {least}, which {largest} clients need",
+                fields.threshold
+            ));
+        }
+        if u32::from(fields.threshold) > fields.min_survivors {
+            return refuse(format!(
+                "min_survivors = {} is below the threshold t = {}",
+                fields.min_survivors, fields.threshold
+            ));
+        }
+        if fields.min_survivors > u32::from(largest) {
+            return refuse(format!(
+                "min_survivors = {} is above the largest directory, {largest}",
+                fields.min_survivors
+            ));
+        }
+        let encoding = codec::encode("round parameters", &fields)?;
+        let id = RoundId::from(*codec::hash(Label::Round, &[&encoding]).as_bytes());
+        Ok(Self {
+            fields,
+            ring,
+            encoding,
+            id,
+        })
+    }
+
+    /// Reads the canonical encoding and checks it.
+    ///
+    /// # Errors
+    /// As [`RoundParams::new`], and [`ProtocolError::Malformed`].
+    pub fn decode(bytes: &[u8]) -> Result<Self, ProtocolError> {
+        Self::new(codec::decode("round parameters", bytes)?)
+    }
+
+    /// The canonical encoding.
+    pub fn encoding(&self) -> &[u8] {
+        &self.encoding
+    }
+
+    /// The round's id: the digest of the encoding.
+    pub fn id(&self) -> RoundId {
+        self.id
+    }
+
+    /// The ring Z_2^b of the inputs.
+    pub fn ring(&self) -> Ring {
+        self.ring
+    }
+
+    /// The vector length d.
+    pub fn vector_length(&self) -> usize {
+        usize::try_from(self.fields.length).unwrap_or(usize::MAX)
+    }
+
+    /// The one length in bytes that the body of a masked input may have: header and packed vector.
+    pub fn masked_input_length(&self) -> usize {
+        MASKED_INPUT_HEADER.saturating_add(self.ring.packed_length(self.vector_length()))
+    }
+
+    /// The Shamir threshold t.
+    pub fn threshold(&self) -> usize {
+        usize::from(self.fields.threshold)
+    }
+
+    /// The witnesses' threshold `t_w`. On the complete graph everyone is a witness and `t_w` = t:
+    /// 2t > n + c makes two accepted statements share an honest witness.
+    pub fn witness_threshold(&self) -> usize {
+        self.threshold()
+    }
+
+    /// The fewest clients whose sum may be unmasked.
+    pub fn min_survivors(&self) -> usize {
+        usize::try_from(self.fields.min_survivors).unwrap_or(usize::MAX)
+    }
+
+    /// The largest directory on which the masking graph is complete: k + 1.
+    pub fn largest_directory(&self) -> usize {
+        usize::from(self.fields.neighbours).saturating_add(1)
+    }
+}
+
+impl Deref for RoundParams {
+    type Target = ParamsFields;
+
+    fn deref(&self) -> &ParamsFields {
+        &self.fields
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn fields(clients: u16) -> ParamsFields {
+        let t = threshold::complete(clients);
+        ParamsFields {
+            version: VERSION,
+            suite: SUITE,
+            task: TaskId::from([1; 16]),
+            round: RoundNumber(1),
+            nonce: [2; 32],
+            length: 5,
+            bits: 20,
+            neighbours: clients - 1,
+            threshold: t,
+            min_survivors: u32::from(t),
+            roster: RosterDigest::from([3; 32]),
+            model: ModelDigest::from([4; 32]),
+            training: TrainingDigest::from([5; 32]),
+            mechanism: MechanismDigest::from([6; 32]),
+            deadlines: PhaseDeadlines {
+                advertise_keys: 1,
+                share_keys: 2,
+                masked_input: 3,
+                consistency_check: 4,
+                unmask: 5,
+            },
+        }
+    }
+
+    #[test]
+    fn round_trip_and_id_binds_every_byte() {
+        let params = RoundParams::new(fields(10)).unwrap();
+        assert_eq!(RoundParams::decode(params.encoding()).unwrap(), params);
+        for i in 0..params.encoding().len() {
+            let mut bytes = params.encoding().to_vec();
+            bytes[i] ^= 1;
+            assert_ne!(
+                RoundParams::decode(&bytes).map(|p| p.id()),
+                Ok(params.id()),
+                "byte {i}"
+            );
+        }
+    }
+
+    #[test]
+    fn weak_parameters_are_refused() {
+        let weaken: [fn(&mut ParamsFields); 7] = [
+            |f| f.threshold -= 1,
+            |f| f.min_survivors -= 1,
+            |f| f.min_survivors = 11,
+            |f| f.bits = 7,
+            |f| f.length = 0,
+            |f| f.neighbours = 255,
+            |f| f.suite = 9,
+        ];
+        for (i, weaken) in weaken.iter().enumerate() {
+            let mut f = fields(10);
+            weaken(&mut f);
+            assert!(RoundParams::new(f).is_err(), "case {i}");
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! Vectors over Z_2^b and their bit packing.
+
+use std::fmt;
+
+use crate::error::ProtocolError;
+use crate::keys::Secret32;
+use crate::mask;
+
+/// The ring Z_2^b with 8 <= b <= 64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ring {
+    bits: u8,
+}
+
+impl Ring {
+    /// The ring of `bits` bits.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Params`] outside 8 to 64.
+    pub fn new(bits: u8) -> Result<Self, ProtocolError> {
+        if (8..=64).contains(&bits) {
+            Ok(Self { bits })
+        } else {
+            Err(ProtocolError::Params(format!(
+                "b = {bits} bits; the ring has 8 to 64"
+            )))
+        }
+    }
+
+    /// The width b in bits.
+    pub fn bits(self) -> u8 {
+        self.bits
+    }
+
+    /// 2^b - 1.
+    pub fn mask(self) -> u64 {
+        u64::MAX >> 64_u8.saturating_sub(self.bits)
+    }
+
+    /// The bytes of `length` elements packed at b bits each.
+    pub fn packed_length(self, length: usize) -> usize {
+        length.saturating_mul(usize::from(self.bits)).div_ceil(8)
+    }
+
+    /// The representative in [-2^(b-1), 2^(b-1)) of an element.
+    pub fn centred(self, element: u64) -> i64 {
+        let shift = 64_u8.saturating_sub(self.bits);
+        (element << shift).cast_signed() >> shift
+    }
+
+    /// The element of an integer, reduced modulo 2^b.
+    pub fn element(self, integer: i64) -> u64 {
+        integer.cast_unsigned() & self.mask()
+    }
+}
+
+/// Adds or subtracts a mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    /// Add.
+    Plus,
+    /// Subtract.
+    Minus,
+}
+
+/// A lane: the smallest machine integer that holds b bits. Arithmetic wraps modulo the lane, and
+/// since 2^b divides it, reducing modulo 2^b once, when packing, is enough.
+pub(crate) trait Lane: Copy + Default {
+    /// The lane's bytes.
+    const BYTES: usize;
+    /// Reads little-endian bytes; shorter input reads as if zeros followed.
+    fn from_le(bytes: &[u8]) -> Self;
+    /// Adds or subtracts, wrapping.
+    fn combine(self, other: Self, sign: Sign) -> Self;
+    /// Widens.
+    fn widen(self) -> u64;
+    /// Keeps the low bits.
+    fn narrow(value: u64) -> Self;
+}
+
+macro_rules! lane {
+    ($lane:ty) => {
+        impl Lane for $lane {
+            const BYTES: usize = size_of::<$lane>();
+
+            #[inline]
+            fn from_le(bytes: &[u8]) -> Self {
+                bytes
+                    .first_chunk()
+                    .map_or(0, |chunk| Self::from_le_bytes(*chunk))
+            }
+
+            #[inline]
+            fn combine(self, other: Self, sign: Sign) -> Self {
+                match sign {
+                    Sign::Plus => self.wrapping_add(other),
+                    Sign::Minus => self.wrapping_sub(other),
+                }
+            }
+
+            #[inline]
+            fn widen(self) -> u64 {
+                u64::from(self)
+            }
+
+            #[inline]
+            #[allow(clippy::as_conversions, clippy::cast_possible_truncation)]
+            fn narrow(value: u64) -> Self {
+                value as Self
+            }
+        }
+    };
+}
+lane!(u16);
+lane!(u32);
+lane!(u64);
+
+#[derive(Clone)]
+enum Lanes {
+    Narrow(Vec<u16>),
+    Middle(Vec<u32>),
+    Wide(Vec<u64>),
+}
+
+/// Runs one expression for whichever lane the vector has.
+macro_rules! for_lanes {
+    ($lanes:expr, $name:ident => $body:expr) => {
+        match $lanes {
+            Lanes::Narrow($name) => $body,
+            Lanes::Middle($name) => $body,
+            Lanes::Wide($name) => $body,
+        }
+    };
+}
+
+/// A vector over Z_2^b. Masked vectors, plain inputs and sums are all of this type; it does not
+/// print its elements.
+#[derive(Clone)]
+pub struct RingVector {
+    ring: Ring,
+    lanes: Lanes,
+}
+
+impl fmt::Debug for RingVector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "RingVector(Z_2^{}, {} elements)",
+            self.ring.bits,
+            self.len()
+        )
+    }
+}
+
+impl PartialEq for RingVector {
+    fn eq(&self, other: &Self) -> bool {
+        self.ring == other.ring && self.len() == other.len() && self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for RingVector {}
+
+impl RingVector {
+    /// The zero vector of `length` elements.
+    pub fn zeros(ring: Ring, length: usize) -> Self {
+        let lanes = match ring.bits {
+            ..=16 => Lanes::Narrow(vec![0; length]),
+            17..=32 => Lanes::Middle(vec![0; length]),
+            _ => Lanes::Wide(vec![0; length]),
+        };
+        Self { ring, lanes }
+    }
+
+    /// The vector of these elements, each reduced modulo 2^b.
+    pub fn from_elements(ring: Ring, elements: &[u64]) -> Self {
+        fn fill<L: Lane>(lanes: &mut [L], elements: &[u64]) {
+            for (lane, element) in lanes.iter_mut().zip(elements) {
+                *lane = L::narrow(*element);
+            }
+        }
+        let mut vector = Self::zeros(ring, elements.len());
+        for_lanes!(&mut vector.lanes, lanes => fill(lanes, elements));
+        vector
+    }
+
+    /// The ring.
+    pub fn ring(&self) -> Ring {
+        self.ring
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        for_lanes!(&self.lanes, lanes => lanes.len())
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements, each in [0, 2^b).
+    pub fn iter(&self) -> Box<dyn Iterator<Item = u64> + '_> {
+        let mask = self.ring.mask();
+        for_lanes!(&self.lanes, lanes => Box::new(lanes.iter().map(move |l| l.widen() & mask)))
+    }
+
+    /// Adds another vector, element by element.
+    ///
+    /// # Errors
+    /// [`ProtocolError::WrongLength`] if lengths or rings differ.
+    pub fn add(&mut self, other: &Self) -> Result<(), ProtocolError> {
+        fn sum<L: Lane>(into: &mut [L], from: &[L]) {
+            for (a, b) in into.iter_mut().zip(from) {
+                *a = a.combine(*b, Sign::Plus);
+            }
+        }
+        let wrong = |what, expected, found| ProtocolError::WrongLength {
+            what,
+            expected,
+            found,
+        };
+        if self.len() != other.len() {
+            return Err(wrong("vector length", self.len(), other.len()));
+        }
+        match (&mut self.lanes, &other.lanes) {
+            (Lanes::Narrow(a), Lanes::Narrow(b)) if self.ring == other.ring => sum(a, b),
+            (Lanes::Middle(a), Lanes::Middle(b)) if self.ring == other.ring => sum(a, b),
+            (Lanes::Wide(a), Lanes::Wide(b)) if self.ring == other.ring => sum(a, b),
+            _ => {
+                let bits = |ring: Ring| usize::from(ring.bits);
+                return Err(wrong("ring width b", bits(self.ring), bits(other.ring)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds or subtracts the mask that `key` expands to.
+    pub fn mask(&mut self, key: &Secret32, sign: Sign) {
+        for_lanes!(&mut self.lanes, lanes => mask::apply(lanes, key, sign));
+    }
+
+    /// Packs at b bits an element: element i fills bits i b to (i + 1) b - 1, counted from the
+    /// least significant bit of the first byte; spare bits of the last byte are zero.
+    pub fn pack(&self) -> Vec<u8> {
+        let bits = u32::from(self.ring.bits);
+        let mut out = Vec::with_capacity(self.ring.packed_length(self.len()));
+        let (mut buffer, mut filled) = (0_u128, 0_u32);
+        for element in self.iter() {
+            buffer |= u128::from(element) << filled;
+            filled = filled.saturating_add(bits);
+            while filled >= 8 {
+                out.push(buffer.to_le_bytes()[0]);
+                buffer >>= 8;
+                filled = filled.saturating_sub(8);
+            }
+        }
+        if filled > 0 {
+            out.push(buffer.to_le_bytes()[0]);
+        }
+        out
+    }
+
+    /// Unpacks `length` elements.
+    ///
+    /// # Errors
+    /// [`ProtocolError::WrongLength`] unless `bytes` is exactly as long as they take, and
+    /// [`ProtocolError::Malformed`] if spare bits are set.
+    pub fn unpack(ring: Ring, length: usize, bytes: &[u8]) -> Result<Self, ProtocolError> {
+        let expected = ring.packed_length(length);
+        if bytes.len() != expected {
+            let (what, found) = ("packed vector in bytes", bytes.len());
+            return Err(ProtocolError::WrongLength {
+                what,
+                expected,
+                found,
+            });
+        }
+        fn fill<L: Lane>(lanes: &mut [L], bits: u32, mask: u64, bytes: &[u8]) -> u128 {
+            let mut input = bytes.iter();
+            let (mut buffer, mut filled) = (0_u128, 0_u32);
+            for lane in lanes {
+                while filled < bits {
+                    let byte = input.next().copied().unwrap_or(0);
+                    buffer |= u128::from(byte) << filled;
+                    filled = filled.saturating_add(8);
+                }
+                *lane = L::narrow(low_u64(buffer) & mask);
+                buffer >>= bits;
+                filled = filled.saturating_sub(bits);
+            }
+            buffer
+        }
+        let mut vector = Self::zeros(ring, length);
+        let bits = u32::from(ring.bits);
+        let spare = for_lanes!(&mut vector.lanes, l => fill(l, bits, ring.mask(), bytes));
+        if spare != 0 {
+            let detail = "spare bits of the last byte are set".to_owned();
+            return Err(ProtocolError::Malformed {
+                what: "packed vector",
+                detail,
+            });
+        }
+        Ok(vector)
+    }
+}
+
+fn low_u64(value: u128) -> u64 {
+    u64::try_from(value & u128::from(u64::MAX)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn pack_round_trips_and_adds(bits in 8_u8..=64, a in proptest::collection::vec(any::<u64>(), 0..70)) {
+            let ring = Ring::new(bits).unwrap();
+            let x = RingVector::from_elements(ring, &a);
+            let packed = x.pack();
+            prop_assert_eq!(packed.len(), ring.packed_length(a.len()));
+            prop_assert_eq!(&RingVector::unpack(ring, a.len(), &packed).unwrap(), &x);
+            let mut twice = x.clone();
+            twice.add(&x).unwrap();
+            for (t, v) in twice.iter().zip(&a) {
+                prop_assert_eq!(t, v.wrapping_mul(2) & ring.mask());
+            }
+        }
+
+        #[test]
+        fn centred_inverts_element(bits in 8_u8..=64, value in any::<i64>()) {
+            let ring = Ring::new(bits).unwrap();
+            let value = value >> (64 - bits);
+            prop_assert_eq!(ring.centred(ring.element(value)), value);
+        }
+    }
+
+    #[test]
+    fn known_packing() {
+        let ring = Ring::new(12).unwrap();
+        let x = RingVector::from_elements(ring, &[0xabc, 0x123, 0xfff]);
+        assert_eq!(x.pack(), [0xbc, 0x3a, 0x12, 0xff, 0x0f]);
+        assert!(matches!(
+            RingVector::unpack(ring, 3, &[0xbc, 0x3a, 0x12, 0xff, 0x1f]),
+            Err(ProtocolError::Malformed { .. })
+        ));
+        assert!(matches!(
+            RingVector::unpack(ring, 3, &[0xbc, 0x3a, 0x12, 0xff]),
+            Err(ProtocolError::WrongLength {
+                expected: 5,
+                found: 4,
+                ..
+            })
+        ));
+    }
+}
