@@ -1,0 +1,77 @@
+//! The crate's one error type.
+
+use thiserror::Error;
+
+/// What can be wrong with a privacy parameter, a calibration or a spend.
+#[derive(Debug, Clone, PartialEq, Error)]
+pub enum PrivacyError {
+    /// ε is negative, infinite or not a number.
+    #[error("epsilon is {0}; it must be a finite number, 0 or more")]
+    Epsilon(f64),
+    /// δ is outside (0, 1).
+    #[error("delta is {0}; it must lie strictly between 0 and 1 (1e-5, say)")]
+    Delta(f64),
+    /// The sampling rate is outside [0, 1].
+    #[error("sampling rate is {0}; it must lie between 0 and 1")]
+    SamplingRate(f64),
+    /// The noise multiplier is not a positive finite number.
+    #[error("noise multiplier is {0}; it must be a finite number above 0")]
+    NoiseMultiplier(f64),
+    /// A Rényi order is not above 1.
+    #[error("Rényi order is {0}; it must be a finite number above 1")]
+    Order(f64),
+    /// A standard deviation is outside the range in which samples keep their precision.
+    #[error("standard deviation is {0}; it must lie between 1e-30 and 1e30")]
+    StandardDeviation(f64),
+    /// No Rényi order gives a finite ε: far too little noise.
+    #[error(
+        "no Rényi order gives a finite epsilon at delta {delta}; \
+         raise the noise multiplier or lower the number of steps"
+    )]
+    NoFiniteEpsilon {
+        /// The δ asked for.
+        delta: f64,
+    },
+    /// No noise multiplier in the searched range reaches the target ε.
+    #[error(
+        "no noise multiplier up to {largest} keeps epsilon within {target}; \
+         raise the target epsilon, or lower the sampling rate or the number of steps"
+    )]
+    TargetOutOfReach {
+        /// The ε asked for.
+        target: f64,
+        /// The largest noise multiplier tried.
+        largest: f64,
+    },
+    /// Calibration was asked for a mechanism that looks at no data.
+    #[error(
+        "nothing is released with 0 steps or a sampling rate of 0: there is no noise to choose"
+    )]
+    NothingToCalibrate,
+    /// A setting of a task's mechanism is out of range.
+    #[error("the mechanism's {name} is {value}; it must be a finite number above 0")]
+    Mechanism {
+        /// Which setting.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+    },
+    /// A spend would take the ledger over its budget.
+    #[error("the next round would bring epsilon to {would_be}, over the budget of {budget}")]
+    BudgetExceeded {
+        /// ε after the refused spend.
+        would_be: f64,
+        /// The budget's ε.
+        budget: f64,
+    },
+    /// A number of a mechanism is outside its range.
+    #[error("{name} is {value}; it must be {range}")]
+    OutOfRange {
+        /// Which number.
+        name: &'static str,
+        /// What it was.
+        value: f64,
+        /// What it may be, in words.
+        range: &'static str,
+    },
+}

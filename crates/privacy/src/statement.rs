@@ -1,0 +1,141 @@
+//! A privacy guarantee with everything that makes it meaningful.
+
+use core::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::accountant::{RdpAccountant, SubsampledGaussian, rdp};
+use crate::error::PrivacyError;
+use crate::units::{Delta, Epsilon};
+
+/// Whose presence the guarantee hides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrivacyUnit {
+    /// One training example (one mail, one record).
+    Example,
+    /// One client, with all its examples.
+    Client,
+}
+
+impl fmt::Display for PrivacyUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Example => "example",
+            Self::Client => "client",
+        })
+    }
+}
+
+/// Which data sets count as neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Adjacency {
+    /// One data set has one unit more than the other. (Replacing one unit is two such moves.)
+    AddOrRemoveOne,
+}
+
+impl fmt::Display for Adjacency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AddOrRemoveOne => "add-or-remove-one",
+        })
+    }
+}
+
+/// One guarantee, complete: an ε without δ, unit, adjacency and mechanism says nothing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PrivacyStatement {
+    /// ε.
+    pub epsilon: Epsilon,
+    /// δ.
+    pub delta: Delta,
+    /// Which data sets count as neighbours.
+    pub adjacency: Adjacency,
+    /// Whose presence is hidden.
+    pub unit: PrivacyUnit,
+    /// How ε was computed.
+    pub accountant: String,
+    /// What was released, in words.
+    pub mechanism: String,
+}
+
+impl PrivacyStatement {
+    /// The statement for one mechanism, by the RDP accountant.
+    ///
+    /// # Errors
+    /// The noise is far too small for a finite ε.
+    pub fn from_rdp(
+        mechanism: &SubsampledGaussian,
+        delta: Delta,
+        unit: PrivacyUnit,
+    ) -> Result<Self, PrivacyError> {
+        let mut accountant = RdpAccountant::new();
+        accountant.compose(mechanism);
+        Ok(Self {
+            epsilon: accountant.epsilon(delta)?,
+            delta,
+            adjacency: Adjacency::AddOrRemoveOne,
+            unit,
+            accountant: rdp::NAME.to_owned(),
+            mechanism: mechanism.to_string(),
+        })
+    }
+}
+
+impl fmt::Display for PrivacyStatement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            epsilon,
+            delta,
+            adjacency,
+            unit,
+            accountant,
+            mechanism,
+        } = self;
+        write!(
+            f,
+            "({epsilon}, {delta})-differentially private for each {unit}, {adjacency} adjacency: \
+             {mechanism}; accounted by {accountant}."
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::{NoiseMultiplier, SamplingRate};
+
+    fn statement() -> PrivacyStatement {
+        let mechanism = SubsampledGaussian {
+            sampling_rate: SamplingRate::new(1.0).unwrap(),
+            noise_multiplier: NoiseMultiplier::new(10.0).unwrap(),
+            steps: 100,
+        };
+        PrivacyStatement::from_rdp(&mechanism, Delta::new(1e-6).unwrap(), PrivacyUnit::Example)
+            .unwrap()
+    }
+
+    #[test]
+    fn the_sentence_says_it_all() {
+        assert_eq!(
+            statement().to_string(),
+            "(5.2216, 1e-6)-differentially private for each example, add-or-remove-one adjacency: \
+             100 steps of the Poisson-subsampled Gaussian mechanism with sampling rate 1 and noise \
+             multiplier 10; accounted by Rényi differential privacy (Mironov, Talwar, Zhang 2019), \
+             converted by Canonne, Kamath, Steinke 2020, Proposition 12."
+        );
+    }
+
+    #[test]
+    fn it_survives_json() {
+        let json = serde_json::to_value(statement()).unwrap();
+        assert_eq!(json["adjacency"], "add_or_remove_one");
+        assert_eq!(json["unit"], "example");
+        assert_eq!(
+            serde_json::from_value::<PrivacyStatement>(json).unwrap(),
+            statement()
+        );
+    }
+}

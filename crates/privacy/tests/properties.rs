@@ -1,0 +1,213 @@
+//! Properties that hold for every mechanism.
+
+#![expect(
+    clippy::float_cmp,
+    clippy::unwrap_used,
+    reason = "test helpers; zero is exact, and so are constants handed through"
+)]
+
+use proptest::prelude::*;
+use undertone_privacy::{
+    Budget, Delta, Epsilon, Ledger, NoiseMultiplier, PrivacyError, RdpAccountant, SamplingRate,
+    SubsampledGaussian, noise_multiplier_for,
+};
+
+/// An ε takes about a millisecond, a calibration some forty of them.
+const CASES: u32 = 64;
+
+fn mechanism(q: f64, sigma: f64, steps: u64) -> SubsampledGaussian {
+    SubsampledGaussian {
+        sampling_rate: SamplingRate::new(q).unwrap(),
+        noise_multiplier: NoiseMultiplier::new(sigma).unwrap(),
+        steps,
+    }
+}
+
+fn epsilon(q: f64, sigma: f64, steps: u64, delta: f64) -> f64 {
+    let mut accountant = RdpAccountant::new();
+    accountant.compose(&mechanism(q, sigma, steps));
+    accountant
+        .epsilon(Delta::new(delta).unwrap())
+        .unwrap()
+        .get()
+}
+
+prop_compose! {
+    fn setting()(
+        q in 1e-4..=0.9_f64,
+        sigma in 0.4..20.0_f64,
+        steps in 1_u64..5000,
+        ln_delta in -20.0..-3.0_f64,
+    ) -> (f64, f64, u64, f64) {
+        (q, sigma, steps, ln_delta.exp())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn more_steps_cost_more((q, sigma, steps, delta) in setting(), more in 1_u64..5000) {
+        let (less, more) = (epsilon(q, sigma, steps, delta), epsilon(q, sigma, steps + more, delta));
+        // Equal only where both are 0.
+        prop_assert!(less < more || (less == 0.0 && more == 0.0), "{less} {more}");
+    }
+
+    #[test]
+    fn less_noise_costs_more((q, sigma, steps, delta) in setting(), factor in 0.5..0.99_f64) {
+        let (less, more) = (epsilon(q, sigma, steps, delta), epsilon(q, sigma * factor, steps, delta));
+        prop_assert!(less < more || (less == 0.0 && more == 0.0), "{less} {more}");
+    }
+
+    #[test]
+    fn sampling_fewer_costs_less((q, sigma, steps, delta) in setting(), factor in 0.1..0.99_f64) {
+        // Rates to 0.4, epsilons to 50: beyond, the fractional orders' upper bound is loose enough
+        // to be out of order by a part in a thousand. Such settings are far from any use.
+        let q = q * 0.44;
+        let (less, more) = (epsilon(q * factor, sigma, steps, delta), epsilon(q, sigma, steps, delta));
+        prop_assume!(more < 50.0);
+        prop_assert!(less < more || (less == 0.0 && more == 0.0), "{less} {more}");
+    }
+
+    #[test]
+    fn sampling_never_costs_more_than_not_sampling((q, sigma, steps, delta) in setting()) {
+        prop_assert!(epsilon(q, sigma, steps, delta) <= epsilon(1.0, sigma, steps, delta));
+    }
+
+    #[test]
+    fn a_smaller_delta_costs_more((q, sigma, steps, delta) in setting(), factor in 0.01..0.9_f64) {
+        let (less, more) = (epsilon(q, sigma, steps, delta), epsilon(q, sigma, steps, delta * factor));
+        prop_assert!(less < more || (less == 0.0 && more == 0.0), "{less} {more}");
+    }
+
+    #[test]
+    fn calibration_meets_the_target_and_wastes_little(
+        q in 1e-3..=1.0_f64, steps in 1_u64..3000, target in 0.2..20.0_f64, ln_delta in -18.0..-7.0_f64,
+    ) {
+        let delta = ln_delta.exp();
+        let sigma = noise_multiplier_for(
+            Epsilon::new(target).unwrap(),
+            Delta::new(delta).unwrap(),
+            SamplingRate::new(q).unwrap(),
+            steps,
+        ).unwrap().get();
+        prop_assert!(epsilon(q, sigma, steps, delta) <= target);
+        prop_assert!(epsilon(q, sigma * (1.0 - 1e-5), steps, delta) > target);
+    }
+
+    #[test]
+    fn the_ledger_never_passes_its_budget_and_survives_storage(
+        limit in 0.5..8.0_f64,
+        rounds in prop::collection::vec((0.01..0.5_f64, 0.7..5.0_f64, 0_u64..50), 1..20),
+    ) {
+        let delta = Delta::new(1e-5).unwrap();
+        let mut ledger = Ledger::new(Budget { epsilon: Epsilon::new(limit).unwrap(), delta });
+        let mut plain = RdpAccountant::new();
+        for (q, sigma, steps) in rounds {
+            let next = mechanism(q, sigma, steps);
+            let before = ledger.clone();
+            let refused = ledger.would_exceed(&next);
+            match ledger.spend(&next) {
+                Ok(after) => {
+                    prop_assert!(!refused);
+                    plain.compose(&next);
+                    prop_assert_eq!(after, plain.epsilon(delta).unwrap());
+                }
+                Err(error) => {
+                    let over_budget = matches!(error, PrivacyError::BudgetExceeded { .. });
+                    prop_assert!(refused && over_budget, "{}", error);
+                    prop_assert_eq!(&ledger, &before);
+                }
+            }
+            prop_assert!(ledger.spent().unwrap().get() <= limit);
+            let sum = ledger.spent().unwrap().get() + ledger.remaining().get();
+            prop_assert!((sum - limit).abs() < 1e-12);
+            let json = serde_json::to_string(&ledger).unwrap();
+            let back: Ledger = serde_json::from_str(&json).unwrap();
+            prop_assert!((back.spent().unwrap().get() - ledger.spent().unwrap().get()).abs() < 1e-9);
+            prop_assert_eq!(back.entries().len(), ledger.entries().len());
+        }
+    }
+}
+
+#[test]
+fn calibration_refuses_what_it_cannot_answer() {
+    let (delta, q) = (Delta::new(1e-5).unwrap(), SamplingRate::new(0.1).unwrap());
+    let target = Epsilon::new(1.0).unwrap();
+    let nothing = SamplingRate::new(0.0).unwrap();
+    assert_eq!(
+        noise_multiplier_for(target, delta, q, 0),
+        Err(PrivacyError::NothingToCalibrate)
+    );
+    assert_eq!(
+        noise_multiplier_for(target, delta, nothing, 9),
+        Err(PrivacyError::NothingToCalibrate)
+    );
+    let tiny = Epsilon::new(1e-9).unwrap();
+    assert!(matches!(
+        noise_multiplier_for(
+            tiny,
+            Delta::new(1e-300).unwrap(),
+            SamplingRate::new(1.0).unwrap(),
+            9
+        ),
+        Err(PrivacyError::TargetOutOfReach { .. })
+    ));
+    // A target so loose that the least multiplier considered will do.
+    let loose = Epsilon::new(1e7).unwrap();
+    assert_eq!(
+        noise_multiplier_for(loose, delta, q, 1).unwrap().get(),
+        0.01
+    );
+}
+
+#[test]
+fn equal_mechanisms_share_one_ledger_entry() {
+    let delta = Delta::new(1e-5).unwrap();
+    let mut ledger = Ledger::new(Budget {
+        epsilon: Epsilon::new(50.0).unwrap(),
+        delta,
+    });
+    ledger.spend(&mechanism(0.1, 1.2, 5)).unwrap();
+    ledger.spend(&mechanism(0.1, 1.5, 5)).unwrap();
+    ledger.spend(&mechanism(0.1, 1.2, 7)).unwrap();
+    ledger.spend(&mechanism(0.3, 9.0, 0)).unwrap();
+    assert_eq!(
+        ledger.entries(),
+        [mechanism(0.1, 1.2, 12), mechanism(0.1, 1.5, 5)]
+    );
+}
+
+#[test]
+fn past_releases_count_even_over_budget() {
+    let delta = Delta::new(1e-5).unwrap();
+    let mut ledger = Ledger::new(Budget {
+        epsilon: Epsilon::new(1.0).unwrap(),
+        delta,
+    });
+    ledger.record_past(&mechanism(0.1, 0.5, 100));
+    assert!(ledger.spent().unwrap().get() > 1.0);
+    assert_eq!(ledger.remaining().get(), 0.0);
+    assert!(ledger.would_exceed(&mechanism(1e-4, 20.0, 1)));
+    // A past without any finite epsilon: nothing fits any more.
+    ledger.record_past(&mechanism(1.0, 1e-200, 1));
+    assert!(ledger.spent().is_err());
+    assert_eq!(ledger.remaining().get(), 0.0);
+    assert!(ledger.would_exceed(&mechanism(1e-4, 20.0, 1)));
+}
+
+#[test]
+fn a_stored_ledger_with_nonsense_is_refused() {
+    let good = r#"{"budget":{"epsilon":1.0,"delta":1e-5},"entries":[
+        {"sampling_rate":0.1,"noise_multiplier":2.0,"steps":1}]}"#;
+    assert!(serde_json::from_str::<Ledger>(good).is_ok());
+    for (from, to) in [
+        ("0.1", "1.1"),
+        ("2.0", "0.0"),
+        ("1e-5", "0"),
+        ("steps", "step"),
+    ] {
+        let bad = good.replace(from, to);
+        assert!(serde_json::from_str::<Ledger>(&bad).is_err(), "{bad}");
+    }
+}
