@@ -1,1 +1,25 @@
-//! Placeholder.
+//! The aggregation service of Undertone: it learns only sums.
+//!
+//! | idea | module |
+//! |---|---|
+//! | what is remembered | [`store`] |
+//! | what a task is | [`task`] |
+//! | what a request may do | `api`, with errors in [`problem`] |
+//! | what moves a round forward | [`driver`] |
+//! | how a phase is rebuilt after a restart | [`phases`] |
+//! | the running service | [`app`] |
+//!
+//! The service is trusted for liveness only. It holds no secret of any client: every message it
+//! stores is public or sealed to another client, and masked vectors exist only as a running sum.
+
+mod api;
+pub mod app;
+pub mod driver;
+pub mod error;
+pub mod phases;
+pub mod problem;
+pub mod store;
+pub mod task;
+
+pub use app::{App, serve};
+pub use error::ServerError;

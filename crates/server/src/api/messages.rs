@@ -1,0 +1,171 @@
+//! The one door for clients' messages.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use serde::Serialize;
+use undertone_protocol::aggregator::{CheckedInput, PhaseName};
+use undertone_protocol::id::RosterIndex;
+use undertone_protocol::message::Message;
+
+use super::rounds::{find, reached};
+use super::{body, parse_index};
+use crate::app::App;
+use crate::error::ServerError;
+use crate::phases::Phase;
+use crate::problem::{Problem, ProblemKind};
+use crate::store::{PutOutcome, RoundRecord, Store, StoredMessage};
+
+/// The longest message but for masked inputs: ShareKeys to 254 neighbours takes 37 KB.
+const LONGEST_MESSAGE: usize = 64 * 1024;
+
+#[derive(Serialize)]
+pub(super) struct Receipt {
+    receipt: &'static str,
+}
+
+/// Takes one message of one phase. The answer comes when the message is durable.
+pub(super) async fn put<S: Store>(
+    State(app): State<Arc<App<S>>>,
+    Path((round, phase, index)): Path<(String, String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Receipt>, Problem> {
+    let phase: PhaseName = phase.parse().map_err(|_| {
+        Problem::new(
+            ProblemKind::NotFound,
+            format!("there is no phase `{phase}`"),
+        )
+    })?;
+    let index = parse_index(&index)?;
+    let round = find(&app, &round).await?;
+    let rebuilt = reached(&app, &round, phase).await?;
+    // Before the body is read: who is not on the roster has nothing to send.
+    rebuilt.context().roster().key(index)?;
+    let limit = match rebuilt.as_ref() {
+        Phase::MaskedInput(phase) => phase.body_length(),
+        _ => LONGEST_MESSAGE,
+    };
+    let bytes = body::read(&headers, body, limit).await?;
+    let outcome = match rebuilt.as_ref() {
+        Phase::AdvertiseKeys(p) => {
+            store(
+                &app,
+                &round,
+                phase,
+                index,
+                p.check(&bytes)?.message.sender(),
+                bytes,
+            )
+            .await?
+        }
+        Phase::ShareKeys(p) => {
+            store(
+                &app,
+                &round,
+                phase,
+                index,
+                p.check(&bytes)?.message.sender(),
+                bytes,
+            )
+            .await?
+        }
+        Phase::MaskedInput(_) => {
+            let input = check_input(rebuilt.clone(), bytes).await?;
+            same(index, input.sender)?;
+            let header = StoredMessage {
+                sender: index,
+                bytes: input.header,
+            };
+            app.store()
+                .put_input(round.id, &header, &input.vector)
+                .await?
+        }
+        Phase::ConsistencyCheck(p) => {
+            store(
+                &app,
+                &round,
+                phase,
+                index,
+                p.check(&bytes)?.message.sender(),
+                bytes,
+            )
+            .await?
+        }
+        Phase::Unmask(p) => {
+            store(
+                &app,
+                &round,
+                phase,
+                index,
+                p.check(&bytes)?.message.sender(),
+                bytes,
+            )
+            .await?
+        }
+    };
+    receipt(&app, outcome, phase, index)
+}
+
+async fn store<S: Store>(
+    app: &App<S>,
+    round: &RoundRecord,
+    phase: PhaseName,
+    index: RosterIndex,
+    sender: RosterIndex,
+    bytes: Vec<u8>,
+) -> Result<PutOutcome, Problem> {
+    same(index, sender)?;
+    let message = StoredMessage { sender, bytes };
+    Ok(app.store().put_message(round.id, phase, &message).await?)
+}
+
+/// Hashing and unpacking a long vector takes milliseconds: off the request threads.
+async fn check_input(phase: Arc<Phase>, bytes: Vec<u8>) -> Result<CheckedInput, Problem> {
+    let checked = tokio::task::spawn_blocking(move || match phase.as_ref() {
+        Phase::MaskedInput(phase) => phase.check(&bytes).map_err(Problem::from),
+        _ => Err(Problem::new(
+            ProblemKind::Internal,
+            "a phase was rebuilt as another",
+        )),
+    });
+    checked.await.map_err(ServerError::from)?
+}
+
+fn same(index: RosterIndex, sender: RosterIndex) -> Result<(), Problem> {
+    if index == sender {
+        return Ok(());
+    }
+    let detail = format!("the path names client {index}, the message is from client {sender}");
+    Err(Problem::new(ProblemKind::WrongSender, detail))
+}
+
+fn receipt<S: Store>(
+    app: &App<S>,
+    outcome: PutOutcome,
+    phase: PhaseName,
+    index: RosterIndex,
+) -> Result<Json<Receipt>, Problem> {
+    match outcome {
+        PutOutcome::Accepted => {
+            app.message_arrived();
+            Ok(Json(Receipt {
+                receipt: "accepted",
+            }))
+        }
+        PutOutcome::Repeated => Ok(Json(Receipt {
+            receipt: "repeated",
+        })),
+        PutOutcome::Conflict => Err(Problem::new(
+            ProblemKind::ConflictingMessage,
+            format!("other bytes of client {index} were accepted in {phase}; they stand"),
+        )),
+        PutOutcome::NotOpen => Err(Problem::new(
+            ProblemKind::LateMessage,
+            format!("{phase} has closed"),
+        )),
+    }
+}

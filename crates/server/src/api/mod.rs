@@ -1,0 +1,80 @@
+//! The HTTP binding, version 1. Bodies of protocol messages are binary; everything else is JSON.
+
+mod body;
+mod health;
+mod messages;
+mod poll;
+mod rounds;
+mod tasks;
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, put};
+use undertone_protocol::ProtocolError;
+use undertone_protocol::id::RosterIndex;
+
+use crate::app::App;
+use crate::problem::{Problem, ProblemKind};
+use crate::store::Store;
+
+/// All routes.
+pub(crate) fn router<S: Store>(app: Arc<App<S>>) -> Router {
+    Router::new()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready::<S>))
+        .route("/v1/tasks/{task}", get(tasks::show::<S>))
+        .route("/v1/tasks/{task}/roster", get(tasks::roster::<S>))
+        .route("/v1/tasks/{task}/training", get(tasks::training::<S>))
+        .route("/v1/tasks/{task}/mechanism", get(tasks::mechanism::<S>))
+        .route("/v1/tasks/{task}/adapter", get(tasks::adapter::<S>))
+        .route("/v1/tasks/{task}/round", get(tasks::round::<S>))
+        .route("/v1/rounds/{round}/params", get(rounds::params::<S>))
+        .route("/v1/rounds/{round}/adapter", get(rounds::adapter::<S>))
+        .route("/v1/rounds/{round}/status", get(rounds::status::<S>))
+        .route("/v1/rounds/{round}/directory", get(rounds::directory::<S>))
+        .route("/v1/rounds/{round}/dealt/{index}", get(rounds::dealt::<S>))
+        .route("/v1/rounds/{round}/survivors", get(rounds::survivors::<S>))
+        .route(
+            "/v1/rounds/{round}/statements",
+            get(rounds::statements::<S>),
+        )
+        .route("/v1/rounds/{round}/result", get(rounds::result::<S>))
+        .route("/v1/rounds/{round}/sum", get(rounds::sum::<S>))
+        .route(
+            "/v1/rounds/{round}/{phase}/{index}",
+            put(messages::put::<S>),
+        )
+        .fallback(|| async { Problem::new(ProblemKind::NotFound, "no such path; see /v1/tasks") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(
+                ProblemKind::MethodNotAllowed,
+                "this path takes another method",
+            )
+        })
+        .with_state(app)
+}
+
+/// Parses an identifier of the path.
+fn parse<T: FromStr<Err = ProtocolError>>(text: &str) -> Result<T, Problem> {
+    text.parse()
+        .map_err(|e: ProtocolError| Problem::new(ProblemKind::BadRequest, e.to_string()))
+}
+
+fn parse_index(text: &str) -> Result<RosterIndex, Problem> {
+    text.parse().map(RosterIndex).map_err(|_| {
+        let detail = format!("`{text}` is no roster index; it is a whole number from 0");
+        Problem::new(ProblemKind::BadRequest, detail)
+    })
+}
+
+fn binary(bytes: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response()
+}
+
+/// The one path parameter of most routes.
+type Id = Path<String>;

@@ -1,0 +1,281 @@
+//! What a client reads of a round.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use undertone_protocol::aggregator::PhaseName;
+
+use super::{Id, binary, parse, parse_index, poll};
+use crate::app::App;
+use crate::driver::now_ms;
+use crate::phases::Phase;
+use crate::problem::{Problem, ProblemKind};
+use crate::store::{RoundRecord, RoundState, Store, StoreError, StoredResult};
+use undertone_protocol::params::RoundParams;
+
+type AppState<S> = State<Arc<App<S>>>;
+
+/// The round's parameters.
+pub(super) async fn params<S: Store>(
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Response, Problem> {
+    Ok(binary(find(&app, &id).await?.params))
+}
+
+/// The adapter that the round starts from.
+pub(super) async fn adapter<S: Store>(
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Response, Problem> {
+    let round = find(&app, &id).await?;
+    let model = RoundParams::decode(&round.params)?.model;
+    let adapter = app.store().adapter(round.task, model).await?;
+    Ok(binary(adapter.ok_or_else(|| {
+        StoreError::Missing(format!("adapter {model}"))
+    })?))
+}
+
+#[derive(Deserialize)]
+pub(super) struct StatusQuery {
+    seen: Option<String>,
+    wait: Option<u64>,
+}
+
+#[derive(Serialize)]
+pub(super) struct StatusJson {
+    round: String,
+    number: u32,
+    phase: &'static str,
+    received: usize,
+    expected: usize,
+    closes_in_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+/// Where the round stands; waits until it is in another phase than `seen`.
+pub(super) async fn status<S: Store>(
+    State(app): AppState<S>,
+    Path(id): Id,
+    query: Result<Query<StatusQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<StatusJson>, Problem> {
+    let Query(query) = query.map_err(|e| Problem::new(ProblemKind::BadRequest, e.body_text()))?;
+    let look = || async {
+        let round = find(&app, &id).await?;
+        let news = query.seen.as_deref() != Some(phase_text(&round.state));
+        Ok((round, news))
+    };
+    let round = poll::until(&app, query.wait, look).await?;
+    describe(&app, round).await.map(Json)
+}
+
+fn phase_text(state: &RoundState) -> &'static str {
+    match state {
+        RoundState::Open { phase, .. } => phase.text(),
+        RoundState::Finished(_) => "finished",
+        RoundState::Failed { .. } => "failed",
+    }
+}
+
+async fn describe<S: Store>(app: &App<S>, round: RoundRecord) -> Result<StatusJson, Problem> {
+    let mut status = StatusJson {
+        round: round.id.to_string(),
+        number: round.number.0,
+        phase: phase_text(&round.state),
+        received: 0,
+        expected: 0,
+        closes_in_ms: 0,
+        reason: None,
+    };
+    match &round.state {
+        RoundState::Open { phase, deadline } => {
+            status.received = app.store().count(round.id, *phase).await?;
+            status.closes_in_ms = deadline.saturating_sub(now_ms());
+            let largest = RoundParams::decode(&round.params)?.largest_directory();
+            if let Ok(rebuilt) = app.phases().load(app.store(), &round, *phase).await? {
+                status.expected = rebuilt.expected().unwrap_or(largest);
+            }
+        }
+        RoundState::Failed { reason } => status.reason = Some(reason.clone()),
+        RoundState::Finished(_) => {}
+    }
+    Ok(status)
+}
+
+/// The directory U1.
+pub(super) async fn directory<S: Store>(
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Response, Problem> {
+    match at(&app, &id, PhaseName::ShareKeys).await?.as_ref() {
+        Phase::ShareKeys(phase) => Ok(binary(phase.directory().encode()?)),
+        _ => Err(unexpected()),
+    }
+}
+
+/// U2 and the shares dealt to one client.
+pub(super) async fn dealt<S: Store>(
+    State(app): AppState<S>,
+    Path((id, index)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let index = parse_index(&index)?;
+    match at(&app, &id, PhaseName::MaskedInput).await?.as_ref() {
+        Phase::MaskedInput(phase) => Ok(binary(phase.dealt_to(index)?)),
+        _ => Err(unexpected()),
+    }
+}
+
+/// The set U3.
+pub(super) async fn survivors<S: Store>(
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Response, Problem> {
+    match at(&app, &id, PhaseName::ConsistencyCheck).await?.as_ref() {
+        Phase::ConsistencyCheck(phase) => Ok(binary(phase.survivors_encoded()?)),
+        _ => Err(unexpected()),
+    }
+}
+
+/// The witnesses' statements.
+pub(super) async fn statements<S: Store>(
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Response, Problem> {
+    match at(&app, &id, PhaseName::Unmask).await?.as_ref() {
+        Phase::Unmask(phase) => Ok(binary(phase.statements().to_vec())),
+        _ => Err(unexpected()),
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct ResultJson {
+    round: String,
+    number: u32,
+    outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    survivors: Vec<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transcript: Option<String>,
+    set_aside: Vec<SetAsideJson>,
+}
+
+#[derive(Serialize)]
+pub(super) struct SetAsideJson {
+    holder: u32,
+    dealer: u32,
+}
+
+/// How the round ended.
+pub(super) async fn result<S: Store>(
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Json<ResultJson>, Problem> {
+    let round = find(&app, &id).await?;
+    let mut json = ResultJson {
+        round: round.id.to_string(),
+        number: round.number.0,
+        outcome: phase_text(&round.state),
+        reason: None,
+        survivors: Vec::new(),
+        transcript: None,
+        set_aside: Vec::new(),
+    };
+    match round.state {
+        RoundState::Finished(StoredResult {
+            survivors,
+            transcript,
+            set_aside,
+            ..
+        }) => {
+            json.survivors = survivors.iter().map(|s| s.0).collect();
+            json.transcript = Some(transcript.to_string());
+            json.set_aside = set_aside
+                .iter()
+                .map(|(holder, dealer)| SetAsideJson {
+                    holder: holder.0,
+                    dealer: dealer.0,
+                })
+                .collect();
+            Ok(Json(json))
+        }
+        RoundState::Failed { reason } => {
+            json.reason = Some(reason);
+            Ok(Json(json))
+        }
+        RoundState::Open { phase, .. } => Err(not_there_yet(phase)),
+    }
+}
+
+/// The packed sum of a finished round.
+pub(super) async fn sum<S: Store>(
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Response, Problem> {
+    match find(&app, &id).await?.state {
+        RoundState::Finished(result) => Ok(binary(result.sum)),
+        RoundState::Failed { reason } => Err(Problem::new(
+            ProblemKind::RoundEnded,
+            format!("the round has no sum, it failed: {reason}"),
+        )),
+        RoundState::Open { phase, .. } => Err(not_there_yet(phase)),
+    }
+}
+
+pub(super) async fn find<S: Store>(app: &App<S>, id: &str) -> Result<RoundRecord, Problem> {
+    app.store().round(parse(id)?).await?.ok_or_else(|| {
+        Problem::new(
+            ProblemKind::UnknownRound,
+            format!("round {id} is not on this service"),
+        )
+    })
+}
+
+/// A phase that the round has reached and not yet left behind by ending.
+async fn at<S: Store>(app: &App<S>, id: &str, name: PhaseName) -> Result<Arc<Phase>, Problem> {
+    let round = find(app, id).await?;
+    reached(app, &round, name).await
+}
+
+/// A phase that an open round has reached.
+pub(super) async fn reached<S: Store>(
+    app: &App<S>,
+    round: &RoundRecord,
+    name: PhaseName,
+) -> Result<Arc<Phase>, Problem> {
+    match &round.state {
+        RoundState::Open { phase, .. } if *phase < name => Err(not_there_yet(*phase)),
+        RoundState::Open { .. } => {
+            app.phases()
+                .load(app.store(), round, name)
+                .await?
+                .map_err(|failure| {
+                    Problem::new(
+                        ProblemKind::RoundEnded,
+                        format!("the round fails: {failure}"),
+                    )
+                })
+        }
+        RoundState::Finished(_) => Err(Problem::new(
+            ProblemKind::RoundEnded,
+            "the round has finished; see its result",
+        )),
+        RoundState::Failed { reason } => Err(Problem::new(
+            ProblemKind::RoundEnded,
+            format!("the round has failed: {reason}"),
+        )),
+    }
+}
+
+fn not_there_yet(phase: PhaseName) -> Problem {
+    let detail = format!("the round is in {phase}; wait for its status to change and ask again");
+    Problem::new(ProblemKind::PhaseNotOpen, detail)
+}
+
+fn unexpected() -> Problem {
+    Problem::new(ProblemKind::Internal, "a phase was rebuilt as another")
+}

@@ -1,0 +1,133 @@
+//! What a client reads of a task.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use super::{Id, binary, parse, poll};
+use crate::app::App;
+use crate::problem::{Problem, ProblemKind};
+use crate::store::{Store, StoreError, TaskRecord, TaskStatus};
+
+type AppState<S> = State<Arc<App<S>>>;
+
+#[derive(Serialize)]
+pub(super) struct TaskJson {
+    task: String,
+    name: String,
+    status: TaskStatus,
+    rounds_ended: u32,
+    rounds_total: u32,
+    model: String,
+}
+
+/// One task.
+pub(super) async fn show<S: Store>(
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Json<TaskJson>, Problem> {
+    let task = find(&app, &id).await?;
+    Ok(Json(TaskJson {
+        task: task.id.to_string(),
+        name: task.name,
+        status: task.status,
+        rounds_ended: task.rounds_ended,
+        rounds_total: task.settings.rounds,
+        model: task.model.to_string(),
+    }))
+}
+
+/// The signed roster.
+pub(super) async fn roster<S: Store>(
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Response, Problem> {
+    Ok(binary(find(&app, &id).await?.roster))
+}
+
+/// The training settings.
+pub(super) async fn training<S: Store>(
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Response, Problem> {
+    Ok(json_bytes(find(&app, &id).await?.training))
+}
+
+/// The mechanism.
+pub(super) async fn mechanism<S: Store>(
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Response, Problem> {
+    Ok(json_bytes(find(&app, &id).await?.mechanism))
+}
+
+/// The current adapter.
+pub(super) async fn adapter<S: Store>(
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Response, Problem> {
+    let task = find(&app, &id).await?;
+    let adapter = app.store().adapter(task.id, task.model).await?;
+    Ok(binary(adapter.ok_or_else(|| {
+        StoreError::Missing(format!("adapter {}", task.model))
+    })?))
+}
+
+#[derive(Deserialize)]
+pub(super) struct RoundQuery {
+    #[serde(default)]
+    after: u32,
+    wait: Option<u64>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "status", rename_all = "kebab-case")]
+pub(super) enum NextRound {
+    Open { round: String, number: u32 },
+    Finished,
+    Waiting,
+}
+
+/// The open round with a number above `after`; waits for one.
+pub(super) async fn round<S: Store>(
+    State(app): AppState<S>,
+    Path(id): Id,
+    query: Result<Query<RoundQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Json<NextRound>, Problem> {
+    let Query(query) = query.map_err(|e| Problem::new(ProblemKind::BadRequest, e.body_text()))?;
+    let look = || async {
+        let task = find(&app, &id).await?;
+        if task.status == TaskStatus::Finished {
+            return Ok((NextRound::Finished, true));
+        }
+        let open = app.store().open_round_of(task.id).await?;
+        Ok(match open.filter(|round| round.number.0 > query.after) {
+            Some(round) => (
+                NextRound::Open {
+                    round: round.id.to_string(),
+                    number: round.number.0,
+                },
+                true,
+            ),
+            None => (NextRound::Waiting, false),
+        })
+    };
+    Ok(Json(poll::until(&app, query.wait, look).await?))
+}
+
+async fn find<S: Store>(app: &App<S>, id: &str) -> Result<TaskRecord, Problem> {
+    app.store().task(parse(id)?).await?.ok_or_else(|| {
+        Problem::new(
+            ProblemKind::UnknownTask,
+            format!("task {id} is not on this service"),
+        )
+    })
+}
+
+fn json_bytes(bytes: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], bytes).into_response()
+}

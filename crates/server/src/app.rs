@@ -1,0 +1,103 @@
+//! The running service: shared state, router, start and stop.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tower_http::trace::TraceLayer;
+
+use crate::error::ServerError;
+use crate::phases::Phases;
+use crate::store::Store;
+use crate::{api, driver};
+
+/// What requests and the driver share. Nothing in it is the only copy of anything: after a
+/// restart all of it is computed again from the store.
+#[derive(Debug)]
+pub struct App<S> {
+    store: S,
+    phases: Phases,
+    messages: watch::Sender<()>,
+    phase_changes: watch::Sender<()>,
+}
+
+impl<S: Store> App<S> {
+    /// A service over a store.
+    pub fn new(store: S) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            phases: Phases::default(),
+            messages: watch::Sender::new(()),
+            phase_changes: watch::Sender::new(()),
+        })
+    }
+
+    /// The store.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// The phases of rounds.
+    pub(crate) fn phases(&self) -> &Phases {
+        &self.phases
+    }
+
+    /// Wakes the driver.
+    pub fn message_arrived(&self) {
+        self.messages.send_replace(());
+    }
+
+    pub(crate) fn message_changes(&self) -> watch::Receiver<()> {
+        self.messages.subscribe()
+    }
+
+    /// Wakes all long polls: a phase changed, or a round opened or ended.
+    pub(crate) fn announce(&self) {
+        self.phase_changes.send_replace(());
+    }
+
+    pub(crate) fn phase_changes(&self) -> watch::Receiver<()> {
+        self.phase_changes.subscribe()
+    }
+
+    /// The service's routes.
+    pub fn router(self: &Arc<Self>) -> Router {
+        api::router(self.clone()).layer(TraceLayer::new_for_http())
+    }
+}
+
+/// Opens the port to listen on.
+///
+/// # Errors
+/// [`ServerError::Listen`] if it is taken or not allowed.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ServerError::Listen { address, source })
+}
+
+/// Serves requests and drives rounds until `stop` completes; open requests are then answered.
+///
+/// # Errors
+/// [`ServerError::Serve`] if the listener fails.
+pub async fn serve<S: Store>(
+    app: Arc<App<S>>,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), ServerError> {
+    let driver = tokio::spawn(driver::run(app.clone()));
+    let closing = app.clone();
+    let stop = async move {
+        stop.await;
+        // Long polls return now instead of holding up the stop.
+        closing.announce();
+    };
+    let served = axum::serve(listener, app.router())
+        .with_graceful_shutdown(stop)
+        .await;
+    driver.abort();
+    served.map_err(ServerError::Serve)
+}

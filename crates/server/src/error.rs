@@ -1,0 +1,46 @@
+//! The crate's error.
+
+use std::net::SocketAddr;
+
+use undertone_privacy::PrivacyError;
+use undertone_protocol::ProtocolError;
+use undertone_protocol::adapter::AdapterError;
+
+use crate::store::StoreError;
+
+/// Why the service does not start, or does not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; choose another with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The service stopped with an error.
+    #[error("the service stopped: {0}")]
+    Serve(std::io::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A task's settings are refused.
+    #[error("the task is refused: {0}")]
+    Task(String),
+    /// Stored or given protocol data is refused.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// The mechanism is refused.
+    #[error(transparent)]
+    Privacy(#[from] PrivacyError),
+    /// An adapter is refused.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+    /// The system's random generator failed.
+    #[error("the system's random generator failed: {0}")]
+    Randomness(#[from] getrandom::Error),
+    /// A computation was cut off.
+    #[error("a computation was cut off: {0}")]
+    Interrupted(#[from] tokio::task::JoinError),
+}

@@ -1,0 +1,194 @@
+//! Errors as problem details (RFC 9457): `application/problem+json` with a stable type.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use undertone_protocol::ProtocolError;
+
+use crate::error::ServerError;
+use crate::store::StoreError;
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $text:literal, $status:ident, $title:literal;)*) => {
+        /// The kinds of problem; clients tell them apart by [`ProblemKind::urn`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum ProblemKind {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl ProblemKind {
+            /// Every kind, for the registry in the specification.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The stable type.
+            pub const fn urn(self) -> &'static str {
+                match self {
+                    $(Self::$name => concat!("urn:undertone:problem:", $text),)*
+                }
+            }
+
+            /// The HTTP status.
+            pub const fn status(self) -> StatusCode {
+                match self {
+                    $(Self::$name => StatusCode::$status,)*
+                }
+            }
+
+            const fn title(self) -> &'static str {
+                match self {
+                    $(Self::$name => $title,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// The body is not the canonical encoding of the message.
+    MalformedMessage = "malformed-message", BAD_REQUEST, "The message is malformed";
+    /// Another protocol version or suite.
+    UnsupportedVersion = "unsupported-version", BAD_REQUEST, "The version is not supported";
+    /// A vector, list or body has the wrong length.
+    WrongLength = "wrong-length", BAD_REQUEST, "The length is wrong";
+    /// The body ended before its announced length.
+    TruncatedBody = "truncated-body", BAD_REQUEST, "The body was cut off";
+    /// The body is longer than any message of this phase.
+    BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE, "The body is too large";
+    /// A key of low order, or used twice.
+    BadKey = "bad-key", BAD_REQUEST, "A key is refused";
+    /// The path names another client than the message.
+    WrongSender = "wrong-sender", BAD_REQUEST, "The sender is another client";
+    /// The client is not on the roster.
+    NotOnRoster = "not-on-roster", FORBIDDEN, "The client is not on the roster";
+    /// The signature does not verify.
+    BadSignature = "bad-signature", FORBIDDEN, "The signature does not verify";
+    /// The client has no part in this phase.
+    NotInSet = "not-in-set", FORBIDDEN, "The client has no part in this phase";
+    /// The message binds another view of the round.
+    ViewMismatch = "view-mismatch", CONFLICT, "The views of the round conflict";
+    /// Fewer parties than the parameters demand.
+    TooFew = "too-few", CONFLICT, "There are too few clients";
+    /// Other bytes of this sender were accepted before.
+    ConflictingMessage = "conflicting-message", CONFLICT, "Another message was accepted before";
+    /// The phase has closed.
+    LateMessage = "late-message", CONFLICT, "The phase has closed";
+    /// The phase has not opened yet.
+    PhaseNotOpen = "phase-not-open", CONFLICT, "The phase has not opened yet";
+    /// The round has ended.
+    RoundEnded = "round-ended", GONE, "The round has ended";
+    /// No such task.
+    UnknownTask = "unknown-task", NOT_FOUND, "There is no such task";
+    /// No such round.
+    UnknownRound = "unknown-round", NOT_FOUND, "There is no such round";
+    /// No such path.
+    NotFound = "not-found", NOT_FOUND, "There is nothing here";
+    /// The path does not take this method.
+    MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, "The method is not allowed";
+    /// The path or query cannot be read.
+    BadRequest = "bad-request", BAD_REQUEST, "The request cannot be read";
+    /// The database does not answer; ask again.
+    Unavailable = "unavailable", SERVICE_UNAVAILABLE, "The service is not available for now";
+    /// A fault of the service.
+    Internal = "internal", INTERNAL_SERVER_ERROR, "The service failed";
+}
+
+/// One problem: a stable kind, and what it is about this time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    kind: ProblemKind,
+    detail: String,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+}
+
+impl Problem {
+    /// A problem with its detail.
+    pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            detail: detail.into(),
+        }
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> ProblemKind {
+        self.kind
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (kind, status) = (self.kind, self.kind.status());
+        let body = Body {
+            r#type: kind.urn(),
+            title: kind.title(),
+            status: status.as_u16(),
+            detail: &self.detail,
+        };
+        let mut response = (status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        let json = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, json);
+        if kind == ProblemKind::Unavailable {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<ProtocolError> for Problem {
+    fn from(error: ProtocolError) -> Self {
+        let kind = match &error {
+            ProtocolError::Malformed { .. } | ProtocolError::Params(_) => {
+                ProblemKind::MalformedMessage
+            }
+            ProtocolError::Unsupported { .. } => ProblemKind::UnsupportedVersion,
+            ProtocolError::NotOnRoster(_) => ProblemKind::NotOnRoster,
+            ProtocolError::NotInSet { .. } => ProblemKind::NotInSet,
+            ProtocolError::BadSignature { .. } => ProblemKind::BadSignature,
+            ProtocolError::BadKey { .. } | ProtocolError::Sharing(_) => ProblemKind::BadKey,
+            ProtocolError::ViewMismatch { .. } => ProblemKind::ViewMismatch,
+            ProtocolError::WrongLength { .. } => ProblemKind::WrongLength,
+            ProtocolError::TooFew { .. } => ProblemKind::TooFew,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+impl From<ServerError> for Problem {
+    fn from(error: ServerError) -> Self {
+        match error {
+            ServerError::Store(store) => store.into(),
+            other => {
+                tracing::error!(error = %other, "a request failed");
+                Self::new(
+                    ProblemKind::Internal,
+                    "the service failed; its log says why",
+                )
+            }
+        }
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store failed");
+        match error {
+            StoreError::Database(_) => Self::new(
+                ProblemKind::Unavailable,
+                "the database does not answer; ask again in a moment",
+            ),
+            _ => Self::new(
+                ProblemKind::Internal,
+                "the store failed; the service's log says why",
+            ),
+        }
+    }
+}

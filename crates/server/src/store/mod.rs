@@ -1,0 +1,150 @@
+//! What the service remembers. One method is one protocol step is one transaction.
+//!
+//! Two implementations pass the same conformance suite: [`PostgresStore`] for a service and
+//! [`SqliteStore`] for one embedded process. Both keep the same promise: when a method returns
+//! `Ok`, what it says is durable.
+
+mod records;
+
+use std::future::Future;
+
+pub use records::{
+    NewRound, NewTask, Outcome, PutOutcome, RoundRecord, RoundState, StoredMessage, StoredResult,
+    TaskRecord, TaskSettings, TaskStatus,
+};
+use undertone_protocol::aggregator::PhaseName;
+use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
+use undertone_protocol::vector::{Ring, RingVector};
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database answered with an error, or not at all.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The database's schema could not be brought up to date.
+    #[error("the database schema does not fit this version: {0}")]
+    Migration(#[from] sqlx::migrate::MigrateError),
+    /// The database's address cannot be used.
+    #[error("{url} is not a database address; use postgres://user@host/name or sqlite:PATH")]
+    Address {
+        /// The address, without its password.
+        url: String,
+    },
+    /// A stored value does not decode: the database was changed by something else.
+    #[error("the database holds a value that does not decode: {0}")]
+    Corrupt(String),
+    /// Something of this name is there already.
+    #[error("{0} exists already")]
+    Exists(String),
+    /// A thing that should be there is not.
+    #[error("{0} does not exist")]
+    Missing(String),
+}
+
+/// This module's results.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// Durable state of tasks and rounds.
+///
+/// Times are milliseconds since the Unix epoch, given by the caller. Every method is one
+/// transaction; rows are locked in the order task, round, sum.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// Whether the database answers.
+    fn ping(&self) -> impl Future<Output = Result<()>> + Send;
+
+    /// Stores a new task with its first adapter.
+    ///
+    /// Fails with [`StoreError::Exists`] if the id is taken.
+    fn create_task(&self, task: &NewTask) -> impl Future<Output = Result<()>> + Send;
+
+    /// One task.
+    fn task(&self, id: TaskId) -> impl Future<Output = Result<Option<TaskRecord>>> + Send;
+
+    /// All tasks, in the order they were made.
+    fn tasks(&self) -> impl Future<Output = Result<Vec<TaskRecord>>> + Send;
+
+    /// The bytes of an adapter of a task.
+    fn adapter(
+        &self,
+        task: TaskId,
+        model: ModelDigest,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>>> + Send;
+
+    /// Opens a round, if the task is running, has no open round, and the round's number is one
+    /// more than the rounds that ended. Returns whether it did: another process may have been
+    /// first.
+    fn open_round(&self, round: &NewRound) -> impl Future<Output = Result<bool>> + Send;
+
+    /// One round.
+    fn round(&self, id: RoundId) -> impl Future<Output = Result<Option<RoundRecord>>> + Send;
+
+    /// All rounds of a task by number.
+    fn rounds(&self, task: TaskId) -> impl Future<Output = Result<Vec<RoundRecord>>> + Send;
+
+    /// The open round of a task.
+    fn open_round_of(
+        &self,
+        task: TaskId,
+    ) -> impl Future<Output = Result<Option<RoundRecord>>> + Send;
+
+    /// Stores one message of a phase other than MaskedInput, if that phase is open.
+    fn put_message(
+        &self,
+        round: RoundId,
+        phase: PhaseName,
+        message: &StoredMessage,
+    ) -> impl Future<Output = Result<PutOutcome>> + Send;
+
+    /// Adds a masked vector to the running sum and stores its signed header as the sender's
+    /// MaskedInput message, in one transaction, if the phase is open and the sender has not been
+    /// added yet.
+    fn put_input(
+        &self,
+        round: RoundId,
+        header: &StoredMessage,
+        vector: &RingVector,
+    ) -> impl Future<Output = Result<PutOutcome>> + Send;
+
+    /// The messages of a phase, ascending by sender. For MaskedInput these are the headers of the
+    /// inputs that are in the running sum.
+    fn messages(
+        &self,
+        round: RoundId,
+        phase: PhaseName,
+    ) -> impl Future<Output = Result<Vec<StoredMessage>>> + Send;
+
+    /// How many messages of a phase are stored.
+    fn count(&self, round: RoundId, phase: PhaseName)
+    -> impl Future<Output = Result<usize>> + Send;
+
+    /// The running sum over all inputs that were put: the zero vector if there are none.
+    fn running_sum(
+        &self,
+        round: RoundId,
+        ring: Ring,
+        length: usize,
+    ) -> impl Future<Output = Result<RingVector>> + Send;
+
+    /// Closes phase `from` and opens `to` until `deadline`, if `from` is open. Returns whether it
+    /// did. Once it has, no message of `from` is stored any more.
+    fn close_phase(
+        &self,
+        round: RoundId,
+        from: PhaseName,
+        to: PhaseName,
+        deadline: u64,
+    ) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Ends a round that is open in `phase`: stores the outcome, erases masked state and messages
+    /// that hold shares (running sum, ShareKeys, Unmask), moves the task to the new adapter if
+    /// there is one, counts the round as ended, and finishes the task after its last round.
+    /// Returns whether it did.
+    fn end_round(
+        &self,
+        round: RoundId,
+        phase: PhaseName,
+        outcome: &Outcome,
+        now: u64,
+    ) -> impl Future<Output = Result<bool>> + Send;
+}

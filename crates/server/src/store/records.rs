@@ -1,0 +1,185 @@
+//! What goes into the store and what comes out.
+
+use serde::{Deserialize, Serialize};
+use undertone_protocol::aggregator::PhaseName;
+use undertone_protocol::id::{Digest, ModelDigest, RosterIndex, RoundId, RoundNumber, TaskId};
+
+/// How the rounds of a task are run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskSettings {
+    /// How many rounds there are, failed ones included: privacy is accounted for all of them.
+    pub rounds: u32,
+    /// AdvertiseKeys closes once so many clients are there; 2 to 255.
+    pub cohort: u16,
+    /// The fewest survivors whose sum is unmasked; at least the threshold of the cohort.
+    pub min_survivors: u32,
+    /// Ring width b, 8 to 64.
+    pub bits: u8,
+    /// Factor on the mean update before it is added to the adapter; 1 is plain averaging.
+    pub server_learning_rate: f64,
+    /// Phase deadlines in milliseconds, in phase order.
+    pub deadlines_ms: [u32; 5],
+}
+
+/// A task to be stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewTask {
+    /// Its id, which the roster binds.
+    pub id: TaskId,
+    /// Its name, for people.
+    pub name: String,
+    /// The signed roster, encoded.
+    pub roster: Vec<u8>,
+    /// The training settings, as handed to clients.
+    pub training: Vec<u8>,
+    /// The mechanism, as handed to clients.
+    pub mechanism: Vec<u8>,
+    /// How rounds are run.
+    pub settings: TaskSettings,
+    /// The first adapter's bytes.
+    pub adapter: Vec<u8>,
+    /// When the task was made.
+    pub created_at: u64,
+}
+
+/// Whether a task still has rounds to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskStatus {
+    /// Rounds are opened one after the other.
+    Running,
+    /// All rounds have ended.
+    Finished,
+}
+
+/// A stored task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaskRecord {
+    /// Its id.
+    pub id: TaskId,
+    /// Its name.
+    pub name: String,
+    /// The signed roster, encoded.
+    pub roster: Vec<u8>,
+    /// The training settings.
+    pub training: Vec<u8>,
+    /// The mechanism.
+    pub mechanism: Vec<u8>,
+    /// How rounds are run.
+    pub settings: TaskSettings,
+    /// The current adapter.
+    pub model: ModelDigest,
+    /// Whether there are rounds to run.
+    pub status: TaskStatus,
+    /// How many rounds have ended, finished or failed.
+    pub rounds_ended: u32,
+}
+
+/// A round to be opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRound {
+    /// Its id.
+    pub id: RoundId,
+    /// Its task.
+    pub task: TaskId,
+    /// Its number, from 1.
+    pub number: RoundNumber,
+    /// Its parameters, encoded.
+    pub params: Vec<u8>,
+    /// When it opens.
+    pub opened_at: u64,
+    /// When AdvertiseKeys closes at the latest.
+    pub deadline: u64,
+}
+
+/// Where a round stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoundState {
+    /// A phase is open until its deadline.
+    Open {
+        /// The phase.
+        phase: PhaseName,
+        /// When it closes at the latest.
+        deadline: u64,
+    },
+    /// It ended with a sum.
+    Finished(StoredResult),
+    /// It ended without one.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A stored round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoundRecord {
+    /// Its id.
+    pub id: RoundId,
+    /// Its task.
+    pub task: TaskId,
+    /// Its number.
+    pub number: RoundNumber,
+    /// Its parameters, encoded.
+    pub params: Vec<u8>,
+    /// Where it stands.
+    pub state: RoundState,
+    /// When it opened.
+    pub opened_at: u64,
+    /// When it ended.
+    pub ended_at: Option<u64>,
+}
+
+/// A client's message as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredMessage {
+    /// Who sent it.
+    pub sender: RosterIndex,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// What became of a message that was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutOutcome {
+    /// It is stored.
+    Accepted,
+    /// The same bytes were stored before; nothing changed.
+    Repeated,
+    /// Other bytes of this sender were stored before; nothing changed.
+    Conflict,
+    /// The phase is not the open one; nothing changed. Where the very bytes were stored while it
+    /// was open, the outcome is `Repeated` instead.
+    NotOpen,
+}
+
+/// The public result of a finished round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredResult {
+    /// The sum, packed.
+    pub sum: Vec<u8>,
+    /// Who is in it.
+    pub survivors: Vec<RosterIndex>,
+    /// The transcript digest.
+    pub transcript: Digest,
+    /// Shares that failed their commitment, as (holder, dealer).
+    pub set_aside: Vec<(RosterIndex, RosterIndex)>,
+}
+
+/// How a round ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// With a sum, and the adapter that follows from it.
+    Finished {
+        /// The public result.
+        result: StoredResult,
+        /// The new adapter's bytes.
+        adapter: Vec<u8>,
+    },
+    /// Without one.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}

@@ -1,0 +1,178 @@
+//! What a task is: validated once, when it is made; and the parameters of its rounds.
+
+use undertone_privacy::Mechanism;
+use undertone_protocol::adapter::Adapter;
+use undertone_protocol::encoding::FixedPoint;
+use undertone_protocol::id::{MechanismDigest, ModelDigest, RoundNumber, TaskId, TrainingDigest};
+use undertone_protocol::params::{
+    MAX_COMPLETE, ParamsFields, PhaseDeadlines, RoundParams, SUITE, VERSION,
+};
+use undertone_protocol::roster::Roster;
+use undertone_protocol::threshold;
+use undertone_protocol::vector::Ring;
+
+use crate::error::ServerError;
+use crate::store::{NewTask, TaskRecord, TaskSettings};
+
+/// What a task is made of.
+#[derive(Debug, Clone)]
+pub struct TaskDefinition {
+    /// Its name, for people.
+    pub name: String,
+    /// The signed roster; it binds the task's id.
+    pub roster: Roster,
+    /// The training settings: opaque to the service, bound by the training digest.
+    pub training: Vec<u8>,
+    /// The mechanism.
+    pub mechanism: Mechanism,
+    /// How rounds are run.
+    pub settings: TaskSettings,
+    /// The adapter that the first round starts from.
+    pub adapter: Adapter,
+}
+
+impl TaskDefinition {
+    /// Checks that every round of the task could be opened and that no sum can wrap.
+    ///
+    /// # Errors
+    /// [`ServerError::Task`], [`ServerError::Protocol`] or [`ServerError::Privacy`] name the
+    /// setting that is refused.
+    pub fn check(self, now: u64) -> Result<NewTask, ServerError> {
+        let refuse = |reason: String| Err(ServerError::Task(reason));
+        let settings = &self.settings;
+        if settings.rounds == 0 {
+            return refuse("rounds must be at least 1".into());
+        }
+        if settings.cohort < 2 || settings.cohort > MAX_COMPLETE {
+            return refuse(format!("cohort must be 2 to {MAX_COMPLETE}"));
+        }
+        if usize::from(settings.cohort) > self.roster.len() {
+            let members = self.roster.len();
+            return refuse(format!(
+                "a cohort of {} needs as many clients on the roster; it has {members}",
+                settings.cohort
+            ));
+        }
+        let rate = settings.server_learning_rate;
+        if !(rate.is_finite() && rate > 0.0) {
+            return refuse("server_learning_rate must be above 0".into());
+        }
+        if settings.deadlines_ms.contains(&0) {
+            return refuse("every phase needs a deadline above 0 ms".into());
+        }
+        self.mechanism.validate()?;
+        encoding(&self.mechanism, settings)?;
+        let mechanism = serde_json::to_vec(&self.mechanism)
+            .map_err(|e| ServerError::Task(format!("the mechanism cannot be encoded: {e}")))?;
+        let task = NewTask {
+            id: self.roster.task(),
+            name: self.name,
+            roster: self.roster.encode()?,
+            training: self.training,
+            mechanism,
+            settings: self.settings,
+            adapter: self.adapter.to_bytes()?,
+            created_at: now,
+        };
+        // A dry run of the first round's parameters: what would fail then fails now.
+        let record = TaskView {
+            id: task.id,
+            roster: &self.roster,
+            training: &task.training,
+            mechanism: &task.mechanism,
+            settings: &task.settings,
+        };
+        record.round_params(RoundNumber(1), &task.adapter, self.adapter.len(), [0; 32])?;
+        Ok(task)
+    }
+}
+
+/// The encoding of a task's updates.
+///
+/// # Errors
+/// [`ServerError::Protocol`] if a sum over the cohort could wrap.
+pub fn encoding(mechanism: &Mechanism, settings: &TaskSettings) -> Result<FixedPoint, ServerError> {
+    let ring = Ring::new(settings.bits)?;
+    let clients = u32::from(settings.cohort);
+    Ok(FixedPoint::new(
+        ring,
+        mechanism.update_clip,
+        mechanism.scale,
+        clients,
+    )?)
+}
+
+/// The parts of a task that round parameters are made of.
+#[derive(Debug)]
+pub struct TaskView<'a> {
+    /// The task.
+    pub id: TaskId,
+    /// The roster.
+    pub roster: &'a Roster,
+    /// The training settings' bytes.
+    pub training: &'a [u8],
+    /// The mechanism's bytes.
+    pub mechanism: &'a [u8],
+    /// How rounds are run.
+    pub settings: &'a TaskSettings,
+}
+
+impl<'a> TaskView<'a> {
+    /// The view of a stored task.
+    pub fn of(task: &'a TaskRecord, roster: &'a Roster) -> Self {
+        Self {
+            id: task.id,
+            roster,
+            training: &task.training,
+            mechanism: &task.mechanism,
+            settings: &task.settings,
+        }
+    }
+
+    /// The parameters of one round, which starts from `adapter`, `length` values long.
+    ///
+    /// # Errors
+    /// [`ServerError::Protocol`] if they break a rule, [`ServerError::Task`] if the adapter is
+    /// too long.
+    pub fn round_params(
+        &self,
+        round: RoundNumber,
+        adapter: &[u8],
+        length: usize,
+        nonce: [u8; 32],
+    ) -> Result<RoundParams, ServerError> {
+        let length = u32::try_from(length)
+            .map_err(|_| ServerError::Task("the adapter is longer than 2^32 values".into()))?;
+        let settings = self.settings;
+        let [
+            advertise_keys,
+            share_keys,
+            masked_input,
+            consistency_check,
+            unmask,
+        ] = settings.deadlines_ms;
+        Ok(RoundParams::new(ParamsFields {
+            version: VERSION,
+            suite: SUITE,
+            task: self.id,
+            round,
+            nonce,
+            length,
+            bits: settings.bits,
+            neighbours: settings.cohort.saturating_sub(1),
+            threshold: threshold::complete(settings.cohort),
+            min_survivors: settings.min_survivors,
+            roster: self.roster.digest(),
+            model: ModelDigest::of(adapter),
+            training: TrainingDigest::of(self.training),
+            mechanism: MechanismDigest::of(self.mechanism),
+            deadlines: PhaseDeadlines {
+                advertise_keys,
+                share_keys,
+                masked_input,
+                consistency_check,
+                unmask,
+            },
+        })?)
+    }
+}
