@@ -1,1 +1,28 @@
-//! Placeholder.
+//! Private fine-tuning of a pretrained text encoder.
+//!
+//! One client's side of a federated task: a frozen BERT encoder ([`Encoder`]), LoRA updates in its
+//! last layers and a classification head ([`Model`]), activations of the frozen part computed once
+//! ([`Features`]), and local DP-SGD on true per-example gradients ([`LocalTrainer`]). What is
+//! trained travels as an [`undertone_protocol::adapter::Adapter`]. No network, no protocol
+//! messages, and no random numbers but those of the generator that is passed in.
+
+pub mod config;
+pub mod data;
+pub mod dpsgd;
+pub mod error;
+pub mod features;
+pub mod fixture;
+pub mod metrics;
+pub mod model;
+mod ops;
+pub mod tokenize;
+pub mod train;
+mod workers;
+
+pub use config::{LoraConfig, PrivacyConfig, PrivacySchedule, Projection, TrainingConfig};
+pub use error::{Result, TrainingError};
+pub use features::{Features, LabelledTokens};
+pub use metrics::Metrics;
+pub use model::{BertConfig, Depth, Encoder, Model};
+pub use tokenize::TextTokenizer;
+pub use train::{LocalTrainer, LocalUpdate, evaluate};

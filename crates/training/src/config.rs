@@ -1,0 +1,253 @@
+//! The hyper-parameters of a task: what every client must train with, and the digest covers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, TrainingError};
+
+/// An attention projection that can carry a LoRA update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Projection {
+    /// The query projection.
+    Query,
+    /// The key projection.
+    Key,
+    /// The value projection.
+    Value,
+    /// The projection of the attention output.
+    Output,
+}
+
+/// LoRA (Hu et al. 2021) with the matrix A frozen (FFA-LoRA, Sun et al. 2024): only B is trained,
+/// so the average of the clients' updates is the update of the averages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoraConfig {
+    /// How many of the last encoder layers carry updates, at least 1.
+    pub layers: usize,
+    /// The projections that carry updates, without repetition.
+    pub projections: Vec<Projection>,
+    /// The rank r of each update, at least 1.
+    pub rank: usize,
+    /// The update is `alpha / rank * x A^T B^T`.
+    pub alpha: f64,
+    /// Seed of the frozen matrices A, the same for all clients.
+    pub seed: u64,
+}
+
+/// DP-SGD (Abadi et al. 2016) for one client.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrivacyConfig {
+    /// The largest L2 norm C of one example's gradient over all trainable values; above 0.
+    pub clip_norm: f64,
+    /// Standard deviation of the noise on the summed gradients, in units of `clip_norm`; above 0.
+    pub noise_multiplier: f64,
+}
+
+/// All hyper-parameters of a task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingConfig {
+    /// Tokens kept of each text, special tokens included; at least 2.
+    pub sequence_length: usize,
+    /// The number of classes, at least 2.
+    pub labels: usize,
+    /// Whether the classification head has a bias.
+    pub head_bias: bool,
+    /// The head sees the mean-pooled sentence vector scaled to this L2 norm; above 0.
+    pub feature_scale: f64,
+    /// LoRA adapters; `None` trains the head alone.
+    pub lora: Option<LoraConfig>,
+    /// DP-SGD; `None` trains without clipping and noise.
+    pub privacy: Option<PrivacyConfig>,
+    /// The probability q with which each example joins a step, in (0, 1].
+    pub sampling_rate: f64,
+    /// Steps of SGD a client makes in a round, at least 1.
+    pub local_steps: u32,
+    /// The step size, above 0.
+    pub learning_rate: f64,
+    /// Momentum of SGD within a round, in [0, 1).
+    pub momentum: f64,
+}
+
+/// What an accountant needs to know about one client's training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PrivacySchedule {
+    /// Poisson sampling rate q of each step.
+    pub sampling_rate: f64,
+    /// Noise standard deviation over clipping norm.
+    pub noise_multiplier: f64,
+    /// Steps taken in all.
+    pub steps: u64,
+}
+
+impl TrainingConfig {
+    /// Checks every range that is documented on the fields.
+    ///
+    /// # Errors
+    /// [`TrainingError::Config`] names the first field that is out of range.
+    pub fn validate(&self) -> Result<()> {
+        let above_zero = |x: f64| x.is_finite() && x > 0.0;
+        let mut checks = vec![
+            (
+                self.sequence_length >= 2,
+                "sequence_length must be at least 2",
+            ),
+            (self.labels >= 2, "labels must be at least 2"),
+            (
+                above_zero(self.feature_scale),
+                "feature_scale must be above 0",
+            ),
+            (
+                self.sampling_rate > 0.0 && self.sampling_rate <= 1.0,
+                "sampling_rate must be above 0 and at most 1",
+            ),
+            (self.local_steps >= 1, "local_steps must be at least 1"),
+            (
+                above_zero(self.learning_rate),
+                "learning_rate must be above 0",
+            ),
+            (
+                (0.0..1.0).contains(&self.momentum),
+                "momentum must be at least 0 and below 1",
+            ),
+        ];
+        if let Some(lora) = &self.lora {
+            let mut seen = lora.projections.clone();
+            seen.sort_unstable();
+            seen.dedup();
+            checks.extend([
+                (lora.layers >= 1, "lora.layers must be at least 1"),
+                (lora.rank >= 1, "lora.rank must be at least 1"),
+                (above_zero(lora.alpha), "lora.alpha must be above 0"),
+                (
+                    !seen.is_empty() && seen.len() == lora.projections.len(),
+                    "lora.projections must name at least one projection, none twice",
+                ),
+            ]);
+        }
+        if let Some(privacy) = &self.privacy {
+            checks.extend([
+                (
+                    above_zero(privacy.clip_norm),
+                    "privacy.clip_norm must be above 0",
+                ),
+                (
+                    above_zero(privacy.noise_multiplier),
+                    "privacy.noise_multiplier must be above 0",
+                ),
+            ]);
+        }
+        match checks.into_iter().find(|(ok, _)| !ok) {
+            Some((_, message)) => Err(TrainingError::Config(message.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    /// The canonical JSON bytes: the training digest of the round parameters is their SHA-256.
+    ///
+    /// # Errors
+    /// [`TrainingError::Config`] if a value has no JSON form.
+    pub fn to_json_bytes(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(|e| TrainingError::Config(e.to_string()))
+    }
+
+    /// Reads and validates JSON; unknown fields are refused.
+    ///
+    /// # Errors
+    /// [`TrainingError::Config`].
+    pub fn from_json_bytes(bytes: &[u8]) -> Result<Self> {
+        let config: Self =
+            serde_json::from_slice(bytes).map_err(|e| TrainingError::Config(e.to_string()))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The DP-SGD steps of a client that takes part in `rounds` rounds; `None` without privacy.
+    pub fn privacy_schedule(&self, rounds: u32) -> Option<PrivacySchedule> {
+        self.privacy.map(|privacy| PrivacySchedule {
+            sampling_rate: self.sampling_rate,
+            noise_multiplier: privacy.noise_multiplier,
+            steps: u64::from(rounds) * u64::from(self.local_steps),
+        })
+    }
+
+    /// The same task without clipping and noise.
+    #[must_use]
+    pub fn without_privacy(&self) -> Self {
+        Self {
+            privacy: None,
+            ..self.clone()
+        }
+    }
+
+    /// The same task with a head alone.
+    #[must_use]
+    pub fn head_only(&self) -> Self {
+        Self {
+            lora: None,
+            ..self.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn json_round_trips_and_unknown_fields_are_refused() {
+        let config = fixture::config();
+        let bytes = config.to_json_bytes().unwrap();
+        assert_eq!(TrainingConfig::from_json_bytes(&bytes).unwrap(), config);
+        let text = String::from_utf8(bytes)
+            .unwrap()
+            .replacen('{', "{\"colour\":1,", 1);
+        assert!(TrainingConfig::from_json_bytes(text.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn each_range_is_checked() {
+        let broken: [fn(&mut TrainingConfig); 9] = [
+            |c| c.sequence_length = 1,
+            |c| c.labels = 1,
+            |c| c.sampling_rate = 0.0,
+            |c| c.sampling_rate = 1.5,
+            |c| c.local_steps = 0,
+            |c| c.learning_rate = f64::NAN,
+            |c| c.momentum = 1.0,
+            |c| {
+                c.privacy = Some(PrivacyConfig {
+                    clip_norm: 0.0,
+                    noise_multiplier: 1.0,
+                });
+            },
+            |c| {
+                if let Some(lora) = &mut c.lora {
+                    lora.projections = vec![Projection::Query, Projection::Query];
+                }
+            },
+        ];
+        for (i, change) in broken.iter().enumerate() {
+            let mut config = fixture::config();
+            change(&mut config);
+            assert!(config.validate().is_err(), "case {i}");
+        }
+        fixture::config().validate().unwrap();
+    }
+
+    #[test]
+    fn the_schedule_counts_all_steps() {
+        let mut config = fixture::config();
+        config.privacy = Some(PrivacyConfig {
+            clip_norm: 1.0,
+            noise_multiplier: 0.8,
+        });
+        config.local_steps = 5;
+        let schedule = config.privacy_schedule(8).unwrap();
+        assert_eq!(schedule.steps, 40);
+        assert!(config.without_privacy().privacy_schedule(8).is_none());
+    }
+}

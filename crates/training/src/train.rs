@@ -1,0 +1,157 @@
+//! Local training of one client, and evaluation.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rand_core::CryptoRng;
+use undertone_protocol::adapter::Adapter;
+
+use crate::dpsgd::{self, Optimizer, clipped_gradient_sum};
+use crate::error::{Result, TrainingError};
+use crate::features::Features;
+use crate::metrics::Metrics;
+use crate::model::Model;
+
+/// Examples in one forward pass of an evaluation.
+const EVALUATION_BATCH: usize = 8;
+
+/// Trains on one client's features, round after round.
+///
+/// `R` supplies the sampling and the noise; it must be seeded from the operating system (a fixed
+/// seed is for tests), and its outputs never leave the client.
+pub struct LocalTrainer<R> {
+    model: Arc<Model>,
+    features: Features,
+    rng: R,
+}
+
+impl<R> fmt::Debug for LocalTrainer<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalTrainer")
+            .field("features", &self.features)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a client has after its local steps.
+#[derive(Clone, PartialEq)]
+pub struct LocalUpdate {
+    /// Trained values minus global values, in the adapter's canonical order, `[d]`.
+    pub delta: Vec<f32>,
+    /// Steps made: what the accountant must be told.
+    pub steps: u32,
+    /// Mean loss of the sampled examples before each step; `None` if no example was drawn.
+    /// It carries no noise and must not leave the client.
+    pub mean_loss: Option<f64>,
+}
+
+impl fmt::Debug for LocalUpdate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // An unmasked update and an unprotected loss do not belong in a log.
+        f.debug_struct("LocalUpdate")
+            .field("steps", &self.steps)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: CryptoRng> LocalTrainer<R> {
+    /// Joins a model with one client's examples.
+    ///
+    /// # Errors
+    /// [`TrainingError::NoData`] without examples, [`TrainingError::Features`] if the features
+    /// were made for another model.
+    pub fn new(model: Arc<Model>, features: Features, rng: R) -> Result<Self> {
+        if features.is_empty() {
+            return Err(TrainingError::NoData(
+                "a client needs at least one example".to_owned(),
+            ));
+        }
+        model.check_features(&features)?;
+        Ok(Self {
+            model,
+            features,
+            rng,
+        })
+    }
+
+    /// The task's model.
+    pub fn model(&self) -> &Arc<Model> {
+        &self.model
+    }
+
+    /// The number of local examples.
+    pub fn examples(&self) -> usize {
+        self.features.len()
+    }
+
+    /// Makes the configured number of steps from `global`; `progress` gets steps done and steps in
+    /// all. Momentum starts afresh in each call.
+    ///
+    /// # Errors
+    /// [`TrainingError::AdapterMismatch`] if `global` is not an adapter of this task, or
+    /// [`TrainingError::Adapter`] if training diverges.
+    pub fn train(
+        &mut self,
+        global: &Adapter,
+        mut progress: impl FnMut(u32, u32),
+    ) -> Result<LocalUpdate> {
+        let model = Arc::clone(&self.model);
+        let config = model.config();
+        model.check(global)?;
+        let clip_norm = config.privacy.map(|p| p.clip_norm);
+        let mut optimizer = Optimizer::new(config, self.features.len(), global.len());
+        let mut values = global.values().to_vec();
+        let (mut loss, mut drawn) = (0.0, 0_usize);
+        for step in 0..config.local_steps {
+            let rows =
+                dpsgd::poisson_sample(&mut self.rng, self.features.len(), config.sampling_rate);
+            let adapter = global.with_values(values.clone())?;
+            let sum = clipped_gradient_sum(&model, &adapter, &self.features, &rows, clip_norm)?;
+            loss += sum.loss;
+            drawn += rows.len();
+            optimizer.step(&mut values, sum.gradient, &mut self.rng)?;
+            progress(step + 1, config.local_steps);
+        }
+        let trained = global.with_values(values)?;
+        let delta = trained
+            .values()
+            .iter()
+            .zip(global.values())
+            .map(|(t, g)| t - g)
+            .collect();
+        #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+        let mean_loss = (drawn > 0).then(|| loss / drawn as f64);
+        Ok(LocalUpdate {
+            delta,
+            steps: config.local_steps,
+            mean_loss,
+        })
+    }
+}
+
+/// Accuracy, AUC and loss of `adapter` on `features`.
+///
+/// # Errors
+/// [`TrainingError::NoData`] without examples; [`TrainingError::AdapterMismatch`] or
+/// [`TrainingError::Features`] if the parts do not fit together.
+pub fn evaluate(model: &Model, adapter: &Adapter, features: &Features) -> Result<Metrics> {
+    model.check(adapter)?;
+    model.check_features(features)?;
+    if features.is_empty() {
+        return Err(TrainingError::NoData("nothing to evaluate on".to_owned()));
+    }
+    let parameters = dpsgd::shared_parameters(adapter)?;
+    let all: Vec<usize> = (0..features.len()).collect();
+    let jobs: Vec<&[usize]> = all.chunks(EVALUATION_BATCH).collect();
+    let scores = model.encoder().workers().map(
+        &jobs,
+        |rows| {
+            let batch = features.batch(rows)?;
+            Ok(model
+                .logits(&batch.input, &batch.lengths, &parameters)?
+                .to_vec2::<f32>()?)
+        },
+        |_| (),
+    )?;
+    Ok(Metrics::of(&scores.concat(), &features.labels()))
+}

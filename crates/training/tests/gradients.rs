@@ -1,0 +1,159 @@
+//! Per-example gradients: right, uncoupled, clipped, of bounded influence.
+
+use std::sync::Arc;
+
+use chacha20::ChaCha20Rng;
+use proptest::prelude::*;
+use rand_core::{Rng, SeedableRng};
+use undertone_protocol::adapter::Adapter;
+use undertone_training::dpsgd::clipped_gradient_sum;
+use undertone_training::{
+    Features, LoraConfig, Model, Projection, TrainingConfig, evaluate, fixture,
+};
+
+/// Every projection of both layers, so that every backward path is walked.
+fn full_config() -> TrainingConfig {
+    TrainingConfig {
+        lora: Some(LoraConfig {
+            layers: 2,
+            projections: vec![
+                Projection::Query,
+                Projection::Key,
+                Projection::Value,
+                Projection::Output,
+            ],
+            rank: 2,
+            alpha: 4.0,
+            seed: 3,
+        }),
+        ..fixture::config()
+    }
+}
+
+/// A model, an adapter away from zero, and features.
+fn setup(config: TrainingConfig, count: usize, seed: u8) -> (Arc<Model>, Adapter, Features) {
+    let model = Arc::new(Model::new(fixture::encoder().unwrap(), config).unwrap());
+    let features = fixture::features(&model, count, u64::from(seed)).unwrap();
+    let mut rng = ChaCha20Rng::from_seed([seed; 32]);
+    let start = model.initial_adapter();
+    let values = (0..start.len())
+        .map(|_| 0.3 * (f64::from(rng.next_u32()) / f64::from(u32::MAX) - 0.5) as f32)
+        .collect();
+    (model, start.with_values(values).unwrap(), features)
+}
+
+fn norm(values: &[f64]) -> f64 {
+    values.iter().map(|v| v * v).sum::<f64>().sqrt()
+}
+
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    norm(&a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<_>>())
+}
+
+#[test]
+fn every_trainable_value_matches_finite_differences() {
+    for config in [full_config(), fixture::config().head_only()] {
+        let (model, adapter, features) = setup(config, 6, 11);
+        let rows: Vec<usize> = (0..features.len()).collect();
+        let sum = clipped_gradient_sum(&model, &adapter, &features, &rows, None).unwrap();
+        let loss = |at: usize, step: f32| {
+            let mut values = adapter.values().to_vec();
+            values[at] += step;
+            let moved = adapter.with_values(values).unwrap();
+            evaluate(&model, &moved, &features).unwrap().loss * features.len() as f64
+        };
+        let mut start = 0;
+        for (name, _, values) in adapter.tensors() {
+            let range = start..start + values.len();
+            start = range.end;
+            let scale = sum.gradient[range.clone()]
+                .iter()
+                .fold(0.0_f64, |m, g| m.max(g.abs()));
+            assert!(scale > 1e-3, "{name} has a gradient");
+            for at in range {
+                let slope = (loss(at, 1e-2) - loss(at, -1e-2)) / 2e-2;
+                let error = (sum.gradient[at] - slope).abs();
+                assert!(
+                    error < 0.01 * scale + 2e-4,
+                    "{name}: {} {slope}",
+                    sum.gradient[at]
+                );
+            }
+        }
+        assert_eq!(start, adapter.len());
+    }
+}
+
+#[test]
+fn the_clipped_sum_is_the_loop_over_single_examples() {
+    let (model, adapter, features) = setup(full_config(), 21, 12);
+    let rows: Vec<usize> = (0..features.len()).collect();
+    for clip in [None, Some(0.5), Some(5.0)] {
+        let together = clipped_gradient_sum(&model, &adapter, &features, &rows, clip).unwrap();
+        let mut looped = vec![0.0; adapter.len()];
+        let mut clipped = 0;
+        for row in &rows {
+            let one = clipped_gradient_sum(&model, &adapter, &features, &[*row], None).unwrap();
+            let length = norm(&one.gradient);
+            let scale = clip.map_or(1.0, |c| (c / length).min(1.0));
+            clipped += usize::from(scale < 1.0);
+            looped
+                .iter_mut()
+                .zip(&one.gradient)
+                .for_each(|(t, g)| *t += scale * g);
+        }
+        assert_eq!(together.clipped, clipped, "clip {clip:?}");
+        let error = distance(&together.gradient, &looped);
+        assert!(error < 1e-5 * norm(&looped), "clip {clip:?}: {error}");
+    }
+}
+
+#[test]
+fn an_example_does_not_depend_on_its_neighbours() {
+    let (model, adapter, features) = setup(full_config(), 8, 13);
+    let all = |rows: &[usize]| {
+        clipped_gradient_sum(&model, &adapter, &features, rows, None)
+            .unwrap()
+            .gradient
+    };
+    let pair: Vec<f64> = all(&[2])
+        .iter()
+        .zip(all(&[5]))
+        .map(|(a, b)| a + b)
+        .collect();
+    assert!(distance(&all(&[2, 5]), &pair) < 1e-5 * norm(&pair));
+}
+
+#[test]
+fn an_empty_sample_sums_to_zero() {
+    let (model, adapter, features) = setup(full_config(), 2, 14);
+    let sum = clipped_gradient_sum(&model, &adapter, &features, &[], Some(1.0)).unwrap();
+    assert_eq!((norm(&sum.gradient), sum.loss, sum.clipped), (0.0, 0.0, 0));
+}
+
+#[test]
+fn selecting_a_share_keeps_its_examples() {
+    let (model, adapter, features) = setup(full_config(), 9, 15);
+    let share = features.select(&[7, 1, 4]).unwrap();
+    let a = clipped_gradient_sum(&model, &adapter, &features, &[7, 4], None).unwrap();
+    let b = clipped_gradient_sum(&model, &adapter, &share, &[0, 2], None).unwrap();
+    assert_eq!(a, b);
+    assert!(features.select(&[9]).is_err());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn one_example_moves_the_clipped_sum_by_at_most_the_norm(
+        seed: u8, clip in 0.01_f64..3.0, left_out in 0_usize..12,
+    ) {
+        let (model, adapter, features) = setup(full_config(), 12, seed);
+        let rows: Vec<usize> = (0..12).collect();
+        let fewer: Vec<usize> = rows.iter().copied().filter(|r| *r != left_out).collect();
+        let sum = |rows: &[usize]| {
+            clipped_gradient_sum(&model, &adapter, &features, rows, Some(clip)).unwrap().gradient
+        };
+        let moved = distance(&sum(&rows), &sum(&fewer));
+        prop_assert!(moved <= clip * (1.0 + 1e-5), "{} over {}", moved, clip);
+    }
+}
