@@ -258,6 +258,10 @@ mod tests {
 
     #[test]
     fn the_examples_in_the_help_run() {
+        let help = account("--help").unwrap_err();
+        println!("{help}");
+        assert!(help.contains(EXAMPLES), "{help}");
+
         let lines: Vec<&str> = EXAMPLES
             .lines()
             .filter_map(|line| line.trim().strip_prefix("undertone account "))

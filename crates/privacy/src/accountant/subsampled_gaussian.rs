@@ -5,9 +5,9 @@
 //!
 //! > A(α) = E\_{z ~ μ0} \[ (μ(z) / μ0(z))^α \],
 //!
-//! one step is (α, ln A(α) / (α - 1))-RDP under adding or removing one record (their Theorem 4
-//! and Corollary 7 show that this direction of the divergence is the larger one). A(α) runs from
-//! 1 up to beyond e^1000, so all sums are kept as logarithms.
+//! one step is (α, ln A(α) / (α - 1))-RDP under adding or removing one record: of the two
+//! directions of the divergence, the paper shows this to be the larger one. A(α) runs from 1 up to
+//! beyond e^1000, so all sums are kept as logarithms.
 
 use core::f64::consts::{LN_2, PI, SQRT_2};
 use core::fmt;
