@@ -1,0 +1,44 @@
+# Two commands are all a newcomer needs: `make demo` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+CARGO ?= cargo
+
+.PHONY: help demo fetch build test lint fmt clippy doc layering deny clean
+
+help: ## Say what each target does.
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
+
+demo: fetch ## Train one spam filter over twelve mail providers; report in demo-report/.
+	$(CARGO) build --release --bin undertone
+	./target/release/undertone demo
+
+fetch: ## Fetch the model and the mail once, into .cache/undertone.
+	scripts/fetch-demo-data.sh
+
+build: ## Build everything, optimised.
+	$(CARGO) build --workspace --release
+
+# nextest where it is installed (it runs each test in its own process); else cargo's own runner.
+test: ## Run every test; starts a throw-away PostgreSQL cluster.
+	scripts/with-postgres.sh scripts/run-tests.sh
+
+lint: fmt clippy doc deny ## Everything that judges without running.
+
+fmt: ## Check the formatting.
+	$(CARGO) fmt --all --check
+
+clippy: ## Lint; warnings are errors.
+	$(CARGO) clippy --workspace --all-targets --all-features -- -D warnings
+
+doc: ## Build the documentation; warnings are errors.
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features
+
+layering: ## Check who imports whom.
+	$(CARGO) test -p undertone-tests --test layering
+
+deny: ## Check licences, bans and sources of all dependencies.
+	scripts/cargo-deny.sh check bans licenses sources
+
+clean: ## Remove build outputs, reports and fetched data.
+	$(CARGO) clean
+	rm -rf demo-report .cache
