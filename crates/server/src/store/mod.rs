@@ -1,10 +1,19 @@
 //! What the service remembers. One method is one protocol step is one transaction.
 //!
-//! Two implementations pass the same conformance suite: [`PostgresStore`] for a service and
-//! [`SqliteStore`] for one embedded process. Both keep the same promise: when a method returns
-//! `Ok`, what it says is durable.
+//! [`AnyStore`] is the store over Postgres, for a service of any number of processes, and over an
+//! SQLite file, for one embedded process. Both pass the same conformance suite and keep the same
+//! promise: when a method returns `Ok`, what it says is durable.
 
+mod columns;
+mod connect;
+mod messages;
 mod records;
+mod retry;
+mod rounds;
+mod session;
+mod sql;
+mod sums;
+mod tasks;
 
 use std::future::Future;
 
@@ -12,8 +21,9 @@ pub use records::{
     NewRound, NewTask, Outcome, PutOutcome, RoundRecord, RoundState, StoredMessage, StoredResult,
     TaskRecord, TaskSettings, TaskStatus,
 };
+pub use sql::AnyStore;
 use undertone_protocol::aggregator::PhaseName;
-use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
+use undertone_protocol::id::{ModelDigest, RoundId, TaskId};
 use undertone_protocol::vector::{Ring, RingVector};
 
 /// Why the store did not do what it was asked.
@@ -30,6 +40,14 @@ pub enum StoreError {
     Address {
         /// The address, without its password.
         url: String,
+    },
+    /// The database cannot be reached, or does not let this user in.
+    #[error("cannot use the database at {url}: {reason}")]
+    Unreachable {
+        /// The address, without its password.
+        url: String,
+        /// What the driver said.
+        reason: String,
     },
     /// A stored value does not decode: the database was changed by something else.
     #[error("the database holds a value that does not decode: {0}")]

@@ -1,0 +1,129 @@
+//! Opening a database by its address, and bringing its schema up to date.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection};
+
+use super::session::Pools;
+use super::{Result, StoreError};
+
+// Applied migrations are never edited: a database that has others than these is refused.
+static POSTGRES: Migrator = sqlx::migrate!("../../migrations/postgres");
+static SQLITE: Migrator = sqlx::migrate!("../../migrations/sqlite");
+
+/// How long to try to reach a database at start.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a step waits for a free connection: longer than that is overload, and shed.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long to wait for SQLite's file lock, which only another process can hold.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// A step holds a connection for one or two fsyncs; more connections would only queue at the disk.
+const POSTGRES_CONNECTIONS: u32 = 16;
+const SQLITE_READERS: u32 = 4;
+
+/// Opens the database at `url`.
+pub(super) async fn open(url: &str) -> Result<Pools> {
+    match url.split_once(':').map(|(scheme, _)| scheme) {
+        Some("postgres" | "postgresql") => open_postgres(url).await,
+        Some("sqlite") => open_sqlite(url).await,
+        _ => Err(bad_address(url)),
+    }
+}
+
+async fn open_postgres(url: &str) -> Result<Pools> {
+    let options = PgConnectOptions::from_str(url).map_err(|_| bad_address(url))?;
+    let options = options.application_name("undertone").options([
+        // An acknowledged input is on disk, whatever the server's default is.
+        ("synchronous_commit", "on"),
+        // A process that hangs in a transaction must not hold a round's locks for ever.
+        ("idle_in_transaction_session_timeout", "30s"),
+        ("lock_timeout", "10s"),
+    ]);
+    // A pool retries a refused connection and then reports only that it timed out. One connection
+    // first gives the reason.
+    reach(|| shown(&options), options.connect())
+        .await?
+        .close()
+        .await?;
+    let pool = PgPoolOptions::new()
+        .max_connections(POSTGRES_CONNECTIONS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_lazy_with(options);
+    POSTGRES.run(&pool).await?;
+    Ok(Pools::Postgres(pool))
+}
+
+async fn open_sqlite(url: &str) -> Result<Pools> {
+    let options = SqliteConnectOptions::from_str(url).map_err(|_| bad_address(url))?;
+    // A database in memory forgets what was acknowledged, and SQLite takes no name for a file that
+    // it deletes.
+    let unnamed = matches!(url, "sqlite:" | "sqlite://");
+    if unnamed || url.contains(":memory:") || url.contains("mode=memory") {
+        return Err(bad_address(url));
+    }
+    let options = options
+        .create_if_missing(true)
+        .foreign_keys(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // In WAL mode anything less loses acknowledged inputs when the power goes.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+        // What a round's end erases is overwritten, not left in free pages.
+        .pragma("secure_delete", "on");
+    reach(|| url.to_owned(), options.connect())
+        .await?
+        .close()
+        .await?;
+    let pool = |connections| -> SqlitePool {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_lazy_with(options.clone())
+    };
+    let writer = pool(1);
+    SQLITE.run(&writer).await?;
+    let readers = pool(SQLITE_READERS);
+    Ok(Pools::Sqlite { writer, readers })
+}
+
+/// Waits for a first connection; `address` is shown to the user.
+async fn reach<C>(
+    address: impl FnOnce() -> String,
+    connect: impl Future<Output = sqlx::Result<C>>,
+) -> Result<C> {
+    let reason = match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
+        Ok(Ok(connection)) => return Ok(connection),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+    };
+    let url = address();
+    Err(StoreError::Unreachable { url, reason })
+}
+
+/// The address as it was understood. The password is not among what the driver tells.
+fn shown(options: &PgConnectOptions) -> String {
+    let (user, port) = (options.get_username(), options.get_port());
+    let database = options.get_database().unwrap_or(user);
+    match options.get_socket() {
+        Some(socket) => format!("postgres://{user}@{}:{port}/{database}", socket.display()),
+        None => {
+            let host = options.get_host();
+            format!("postgres://{user}@{host}:{port}/{database}")
+        }
+    }
+}
+
+/// An address that was not understood is shown only if it has no place for a password.
+fn bad_address(url: &str) -> StoreError {
+    let url = match url.split_once("://") {
+        Some((scheme, rest)) if rest.contains(['@', '?']) => format!("{scheme}://..."),
+        _ => url.to_owned(),
+    };
+    StoreError::Address { url }
+}

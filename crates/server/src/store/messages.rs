@@ -1,0 +1,145 @@
+//! Clients' messages, and the door through which a masked input goes in.
+
+use undertone_protocol::aggregator::PhaseName;
+use undertone_protocol::id::{RosterIndex, RoundId};
+
+use super::columns::number;
+use super::rounds::missing;
+use super::session::{Pools, Session, locking};
+use super::sums::{self, Parts};
+use super::{PutOutcome, Result, StoreError, StoredMessage};
+
+pub(super) async fn put(
+    pools: &Pools,
+    round: RoundId,
+    phase: PhaseName,
+    message: &StoredMessage,
+) -> Result<PutOutcome> {
+    if phase == PhaseName::MaskedInput {
+        // Its header alone would count a client as a survivor whose vector is not in the sum.
+        let what = "the vector of a MaskedInput message".to_owned();
+        return Err(StoreError::Missing(what));
+    }
+    let mut session = pools.begin().await?;
+    let outcome = record(&mut session, round, phase, message).await?;
+    session.commit().await?;
+    Ok(outcome)
+}
+
+pub(super) async fn put_input(
+    pools: &Pools,
+    round: RoundId,
+    header: &StoredMessage,
+    parts: &Parts,
+) -> Result<PutOutcome> {
+    let mut session = pools.begin().await?;
+    let outcome = record(&mut session, round, PhaseName::MaskedInput, header).await?;
+    if outcome == PutOutcome::Accepted {
+        let shard = header.sender.0 % pools.shards();
+        sums::add(&mut session, round, shard, parts).await?;
+    }
+    session.commit().await?;
+    Ok(outcome)
+}
+
+/// Stores a message, if its phase is open and its sender has none yet.
+///
+/// The round's row is held `FOR SHARE`: uploads do not wait for each other, and a phase that
+/// closes waits for them. Two messages of one sender at once meet at the primary key, where the
+/// second waits until the first is durable or undone.
+async fn record(
+    session: &mut Session,
+    round: RoundId,
+    phase: PhaseName,
+    message: &StoredMessage,
+) -> Result<PutOutcome> {
+    let row = locking!(
+        session,
+        "SELECT state, phase FROM rounds WHERE id = $1",
+        "FOR SHARE"
+    )
+    .bind(round.as_bytes().as_slice())
+    .row()
+    .await?
+    .ok_or_else(|| missing(round))?;
+    let open =
+        row.get::<&str, _>("state")? == "open" && row.get::<&str, _>("phase")? == phase.text();
+    if open && insert(session, round, phase, message).await? {
+        return Ok(PutOutcome::Accepted);
+    }
+    let stored = bytes(session, round, phase, message.sender).await?;
+    Ok(match stored {
+        Some(bytes) if bytes == message.bytes => PutOutcome::Repeated,
+        _ if open => PutOutcome::Conflict,
+        _ => PutOutcome::NotOpen,
+    })
+}
+
+async fn insert(
+    session: &mut Session,
+    round: RoundId,
+    phase: PhaseName,
+    message: &StoredMessage,
+) -> Result<bool> {
+    let inserted = session
+        .query(
+            "INSERT INTO messages (round, phase, sender, bytes) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT (round, phase, sender) DO NOTHING",
+        )
+        .bind(round.as_bytes().as_slice())
+        .bind(phase.text())
+        .bind(i64::from(message.sender.0))
+        .bind(message.bytes.as_slice())
+        .execute()
+        .await?;
+    Ok(inserted == 1)
+}
+
+async fn bytes(
+    session: &mut Session,
+    round: RoundId,
+    phase: PhaseName,
+    sender: RosterIndex,
+) -> Result<Option<Vec<u8>>> {
+    let row = session
+        .query("SELECT bytes FROM messages WHERE round = $1 AND phase = $2 AND sender = $3")
+        .bind(round.as_bytes().as_slice())
+        .bind(phase.text())
+        .bind(i64::from(sender.0))
+        .row()
+        .await?;
+    row.map(|row| row.get("bytes")).transpose()
+}
+
+pub(super) async fn all(
+    pools: &Pools,
+    round: RoundId,
+    phase: PhaseName,
+) -> Result<Vec<StoredMessage>> {
+    let mut session = pools.read().await?;
+    let rows = session
+        .query("SELECT sender, bytes FROM messages WHERE round = $1 AND phase = $2 ORDER BY sender")
+        .bind(round.as_bytes().as_slice())
+        .bind(phase.text())
+        .rows()
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(StoredMessage {
+                sender: RosterIndex(number(row, "sender")?),
+                bytes: row.get("bytes")?,
+            })
+        })
+        .collect()
+}
+
+pub(super) async fn count(pools: &Pools, round: RoundId, phase: PhaseName) -> Result<usize> {
+    let mut session = pools.read().await?;
+    let row = session
+        .query("SELECT count(*) AS messages FROM messages WHERE round = $1 AND phase = $2")
+        .bind(round.as_bytes().as_slice())
+        .bind(phase.text())
+        .row()
+        .await?;
+    row.map_or(Ok(0), |row| number(&row, "messages"))
+}

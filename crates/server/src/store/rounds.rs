@@ -1,0 +1,251 @@
+//! Rounds: opened, moved from phase to phase, ended.
+//!
+//! Every change is a compare-and-set on the round's row. On Postgres the `UPDATE` waits for the
+//! uploads that hold the row `FOR SHARE`, then sees the row again as it is: what was acknowledged
+//! before is in, what comes after finds the phase closed.
+
+use undertone_protocol::aggregator::PhaseName;
+use undertone_protocol::id::{ModelDigest, RoundId, RoundNumber, TaskId};
+
+use super::columns::{
+    corrupt, digest, indices, indices_to_json, number, pairs, pairs_to_json, phase, signed,
+};
+use super::session::{Pools, Row, Session, locking};
+use super::{NewRound, Outcome, Result, RoundRecord, RoundState, StoreError, StoredResult, tasks};
+
+pub(super) async fn open(pools: &Pools, round: &NewRound) -> Result<bool> {
+    let mut session = pools.begin().await?;
+    let task = locking!(
+        session,
+        "SELECT status, rounds_ended FROM tasks WHERE id = $1",
+        "FOR UPDATE"
+    )
+    .bind(round.task.as_bytes().as_slice())
+    .row()
+    .await?
+    .ok_or_else(|| missing_task(round.task))?;
+    let ended: u32 = number(&task, "rounds_ended")?;
+    let running = task.get::<&str, _>("status")? == "running";
+    if !running || Some(round.number.0) != ended.checked_add(1) {
+        return Ok(false);
+    }
+    // Conflicts with a round that is open, has this id, or has this number.
+    let opened = session
+        .query(
+            "INSERT INTO rounds (id, task, number, params, state, phase, deadline, opened_at) \
+             VALUES ($1, $2, $3, $4, 'open', $5, $6, $7) ON CONFLICT DO NOTHING",
+        )
+        .bind(round.id.as_bytes().as_slice())
+        .bind(round.task.as_bytes().as_slice())
+        .bind(i64::from(round.number.0))
+        .bind(round.params.as_slice())
+        .bind(PhaseName::AdvertiseKeys.text())
+        .bind(signed(round.deadline))
+        .bind(signed(round.opened_at))
+        .execute()
+        .await?;
+    session.commit().await?;
+    Ok(opened == 1)
+}
+
+pub(super) async fn one(pools: &Pools, id: RoundId) -> Result<Option<RoundRecord>> {
+    let mut session = pools.read().await?;
+    let row = session
+        .query("SELECT * FROM rounds WHERE id = $1")
+        .bind(id.as_bytes().as_slice())
+        .row()
+        .await?;
+    row.as_ref().map(record).transpose()
+}
+
+pub(super) async fn of_task(pools: &Pools, task: TaskId) -> Result<Vec<RoundRecord>> {
+    let mut session = pools.read().await?;
+    let rows = session
+        .query("SELECT * FROM rounds WHERE task = $1 ORDER BY number")
+        .bind(task.as_bytes().as_slice())
+        .rows()
+        .await?;
+    rows.iter().map(record).collect()
+}
+
+pub(super) async fn open_of_task(pools: &Pools, task: TaskId) -> Result<Option<RoundRecord>> {
+    let mut session = pools.read().await?;
+    let row = session
+        .query("SELECT * FROM rounds WHERE task = $1 AND state = 'open'")
+        .bind(task.as_bytes().as_slice())
+        .row()
+        .await?;
+    row.as_ref().map(record).transpose()
+}
+
+pub(super) async fn close_phase(
+    pools: &Pools,
+    round: RoundId,
+    from: PhaseName,
+    to: PhaseName,
+    deadline: u64,
+) -> Result<bool> {
+    let follows = PhaseName::ALL
+        .windows(2)
+        .any(|pair| matches!(pair, [a, b] if (*a, *b) == (from, to)));
+    let mut session = pools.begin().await?;
+    task_of(&mut session, round).await?;
+    if !follows {
+        return Ok(false);
+    }
+    let closed = session
+        .query(
+            "UPDATE rounds SET phase = $3, deadline = $4 \
+             WHERE id = $1 AND phase = $2 AND state = 'open'",
+        )
+        .bind(round.as_bytes().as_slice())
+        .bind(from.text())
+        .bind(to.text())
+        .bind(signed(deadline))
+        .execute()
+        .await?;
+    session.commit().await?;
+    Ok(closed == 1)
+}
+
+pub(super) async fn end(
+    pools: &Pools,
+    round: RoundId,
+    phase: PhaseName,
+    outcome: &Outcome,
+    now: u64,
+) -> Result<bool> {
+    let mut session = pools.begin().await?;
+    let task = task_of(&mut session, round).await?;
+    locking!(session, "SELECT id FROM tasks WHERE id = $1", "FOR UPDATE")
+        .bind(task.as_bytes().as_slice())
+        .row()
+        .await?
+        .ok_or_else(|| missing_task(task))?;
+    if !store_outcome(&mut session, round, phase, outcome, now).await? {
+        return Ok(false);
+    }
+    erase(&mut session, round).await?;
+    if let Outcome::Finished { adapter, .. } = outcome {
+        let model = ModelDigest::of(adapter);
+        tasks::insert_adapter(&mut session, task, model, adapter).await?;
+        session
+            .query("UPDATE tasks SET model = $2 WHERE id = $1")
+            .bind(task.as_bytes().as_slice())
+            .bind(model.as_bytes().as_slice())
+            .execute()
+            .await?;
+    }
+    session
+        .query(
+            "UPDATE tasks SET rounds_ended = rounds_ended + 1, \
+                 status = CASE WHEN rounds_ended + 1 = rounds THEN 'finished' ELSE 'running' END \
+             WHERE id = $1",
+        )
+        .bind(task.as_bytes().as_slice())
+        .execute()
+        .await?;
+    session.commit().await?;
+    Ok(true)
+}
+
+/// Writes how the round ended, if it is open in `phase`.
+async fn store_outcome(
+    session: &mut Session,
+    round: RoundId,
+    phase: PhaseName,
+    outcome: &Outcome,
+    now: u64,
+) -> Result<bool> {
+    let (state, reason, result) = match outcome {
+        Outcome::Finished { result, .. } => ("finished", None, Some(result)),
+        Outcome::Failed { reason } => ("failed", Some(reason.as_str()), None),
+    };
+    let survivors = result.map(|r| indices_to_json(&r.survivors)).transpose()?;
+    let set_aside = result.map(|r| pairs_to_json(&r.set_aside)).transpose()?;
+    let ended = session
+        .query(
+            "UPDATE rounds SET state = $3, ended_at = $4, reason = $5, \
+                 sum = $6, survivors = $7, transcript = $8, set_aside = $9 \
+             WHERE id = $1 AND phase = $2 AND state = 'open'",
+        )
+        .bind(round.as_bytes().as_slice())
+        .bind(phase.text())
+        .bind(state)
+        .bind(signed(now))
+        .bind(reason)
+        .bind(result.map(|r| r.sum.as_slice()))
+        .bind(survivors)
+        .bind(result.map(|r| r.transcript.as_bytes().as_slice()))
+        .bind(set_aside)
+        .execute()
+        .await?;
+    Ok(ended == 1)
+}
+
+/// Erases what could still tell about one client: masked state, and the messages that hold shares.
+/// Keys, headers and consistency signatures are public and stay for audit.
+async fn erase(session: &mut Session, round: RoundId) -> Result<()> {
+    session
+        .query("DELETE FROM sums WHERE round = $1")
+        .bind(round.as_bytes().as_slice())
+        .execute()
+        .await?;
+    session
+        .query("DELETE FROM messages WHERE round = $1 AND phase IN ($2, $3)")
+        .bind(round.as_bytes().as_slice())
+        .bind(PhaseName::ShareKeys.text())
+        .bind(PhaseName::Unmask.text())
+        .execute()
+        .await?;
+    Ok(())
+}
+
+/// The task of a round. It never changes, so the row need not be locked; this keeps the lock order
+/// of task before round.
+async fn task_of(session: &mut Session, round: RoundId) -> Result<TaskId> {
+    let row = session
+        .query("SELECT task FROM rounds WHERE id = $1")
+        .bind(round.as_bytes().as_slice())
+        .row()
+        .await?;
+    digest(&row.ok_or_else(|| missing(round))?, "task")
+}
+
+/// The error for a round that is not there.
+pub(super) fn missing(round: RoundId) -> StoreError {
+    StoreError::Missing(format!("round {round}"))
+}
+
+fn missing_task(task: TaskId) -> StoreError {
+    StoreError::Missing(format!("task {task}"))
+}
+
+fn record(row: &Row) -> Result<RoundRecord> {
+    let state = match row.get::<&str, _>("state")? {
+        "open" => RoundState::Open {
+            phase: phase(row, "phase")?,
+            deadline: number(row, "deadline")?,
+        },
+        "finished" => RoundState::Finished(StoredResult {
+            sum: row.get("sum")?,
+            survivors: indices(row, "survivors")?,
+            transcript: digest(row, "transcript")?,
+            set_aside: pairs(row, "set_aside")?,
+        }),
+        "failed" => RoundState::Failed {
+            reason: row.get("reason")?,
+        },
+        other => return Err(corrupt(format!("round state {other}"))),
+    };
+    let ended_at: Option<i64> = row.get("ended_at")?;
+    Ok(RoundRecord {
+        id: digest(row, "id")?,
+        task: digest(row, "task")?,
+        number: RoundNumber(number(row, "number")?),
+        params: row.get("params")?,
+        state,
+        opened_at: number(row, "opened_at")?,
+        ended_at: ended_at.map(u64::try_from).transpose().map_err(corrupt)?,
+    })
+}

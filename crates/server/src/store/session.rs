@@ -1,0 +1,202 @@
+//! One door to either database: the same statements run on Postgres and on SQLite.
+//!
+//! Both drivers take `$1` parameters, so a statement is written once. The two differ in how rows
+//! are locked: Postgres by a clause of the statement, SQLite by having one writer at a time.
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{
+    ColumnIndex, Decode, Encode, PgConnection, PgPool, Postgres, Row as _, Sqlite,
+    SqliteConnection, SqlitePool, Transaction, Type,
+};
+
+use super::{Result, StoreError};
+
+/// The connections to a database.
+#[derive(Debug, Clone)]
+pub(super) enum Pools {
+    /// Any number of processes share the database.
+    Postgres(PgPool),
+    /// This process has the database file. The writer is one connection: its queue is fair, which
+    /// waiting for SQLite's own lock is not. Readers do not block it.
+    Sqlite {
+        /// The one connection that writes.
+        writer: SqlitePool,
+        /// Connections that only read.
+        readers: SqlitePool,
+    },
+}
+
+impl Pools {
+    /// A session for one statement that reads.
+    pub(super) async fn read(&self) -> Result<Session> {
+        Ok(match self {
+            Self::Postgres(pool) => Session::Postgres(pool.acquire().await?),
+            Self::Sqlite { readers, .. } => Session::Sqlite(readers.acquire().await?),
+        })
+    }
+
+    /// A session that is one transaction. Dropping it undoes what it did.
+    ///
+    /// The isolation level is stated, whatever the database's default: row locks do the rest, and
+    /// each statement must see what was committed while it waited for one.
+    pub(super) async fn begin(&self) -> Result<Session> {
+        Ok(match self {
+            Self::Postgres(pool) => {
+                let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+                Session::PostgresWrite(pool.begin_with(begin).await?)
+            }
+            Self::Sqlite { writer, .. } => {
+                Session::SqliteWrite(writer.begin_with("BEGIN IMMEDIATE").await?)
+            }
+        })
+    }
+
+    /// How many rows a running sum is spread over, so that uploads need not wait for each other.
+    pub(super) fn shards(&self) -> u32 {
+        match self {
+            Self::Postgres(_) => 4,
+            Self::Sqlite { .. } => 1,
+        }
+    }
+
+    /// Closes all connections, after those in use have been given back.
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Postgres(pool) => pool.close().await,
+            Self::Sqlite { writer, readers } => {
+                readers.close().await;
+                writer.close().await;
+            }
+        }
+    }
+}
+
+/// A connection, held for one step; in a transaction if the step writes.
+pub(super) enum Session {
+    Postgres(PoolConnection<Postgres>),
+    PostgresWrite(Transaction<'static, Postgres>),
+    Sqlite(PoolConnection<Sqlite>),
+    SqliteWrite(Transaction<'static, Sqlite>),
+}
+
+impl Session {
+    /// Prepares a statement.
+    pub(super) fn query(&mut self, statement: &'static str) -> Query<'_> {
+        self.query_locking(statement, statement)
+    }
+
+    /// Prepares a statement that locks rows where the database has row locks; see [`locking!`].
+    pub(super) fn query_locking(
+        &mut self,
+        postgres: &'static str,
+        sqlite: &'static str,
+    ) -> Query<'_> {
+        match self {
+            Self::Postgres(connection) => Query::Postgres(connection, sqlx::query(postgres)),
+            Self::PostgresWrite(connection) => Query::Postgres(connection, sqlx::query(postgres)),
+            Self::Sqlite(connection) => Query::Sqlite(connection, sqlx::query(sqlite)),
+            Self::SqliteWrite(connection) => Query::Sqlite(connection, sqlx::query(sqlite)),
+        }
+    }
+
+    /// Makes the transaction durable.
+    pub(super) async fn commit(self) -> Result<()> {
+        match self {
+            Self::PostgresWrite(transaction) => transaction.commit().await?,
+            Self::SqliteWrite(transaction) => transaction.commit().await?,
+            Self::Postgres(_) | Self::Sqlite(_) => {}
+        }
+        Ok(())
+    }
+}
+
+/// A statement that locks the rows it reads: with `$lock` on Postgres, and as it stands on SQLite,
+/// where a transaction that writes has the whole file.
+macro_rules! locking {
+    ($session:expr, $statement:literal, $lock:literal) => {
+        $session.query_locking(concat!($statement, " ", $lock), $statement)
+    };
+}
+pub(super) use locking;
+
+/// A statement with the values bound so far.
+pub(super) enum Query<'s> {
+    Postgres(
+        &'s mut PgConnection,
+        sqlx::query::Query<'static, Postgres, PgArguments>,
+    ),
+    Sqlite(
+        &'s mut SqliteConnection,
+        sqlx::query::Query<'static, Sqlite, SqliteArguments>,
+    ),
+}
+
+impl Query<'_> {
+    /// Binds the next parameter.
+    pub(super) fn bind<'v, T>(self, value: T) -> Self
+    where
+        T: Encode<'v, Postgres> + Type<Postgres> + Encode<'v, Sqlite> + Type<Sqlite>,
+    {
+        match self {
+            Self::Postgres(connection, query) => Self::Postgres(connection, query.bind(value)),
+            Self::Sqlite(connection, query) => Self::Sqlite(connection, query.bind(value)),
+        }
+    }
+
+    /// Runs the statement; returns how many rows it changed.
+    pub(super) async fn execute(self) -> Result<u64> {
+        Ok(match self {
+            Self::Postgres(connection, query) => query.execute(connection).await?.rows_affected(),
+            Self::Sqlite(connection, query) => query.execute(connection).await?.rows_affected(),
+        })
+    }
+
+    /// The row the statement finds, if any.
+    pub(super) async fn row(self) -> Result<Option<Row>> {
+        Ok(match self {
+            Self::Postgres(connection, query) => {
+                query.fetch_optional(connection).await?.map(Row::Postgres)
+            }
+            Self::Sqlite(connection, query) => {
+                query.fetch_optional(connection).await?.map(Row::Sqlite)
+            }
+        })
+    }
+
+    /// All rows the statement finds.
+    pub(super) async fn rows(self) -> Result<Vec<Row>> {
+        Ok(match self {
+            Self::Postgres(connection, query) => {
+                let rows = query.fetch_all(connection).await?;
+                rows.into_iter().map(Row::Postgres).collect()
+            }
+            Self::Sqlite(connection, query) => {
+                let rows = query.fetch_all(connection).await?;
+                rows.into_iter().map(Row::Sqlite).collect()
+            }
+        })
+    }
+}
+
+/// A row that a statement found.
+pub(super) enum Row {
+    Postgres(PgRow),
+    Sqlite(SqliteRow),
+}
+
+impl Row {
+    /// The value in a column, by position or by name.
+    pub(super) fn get<'r, T, I>(&'r self, column: I) -> Result<T>
+    where
+        T: Decode<'r, Postgres> + Type<Postgres> + Decode<'r, Sqlite> + Type<Sqlite>,
+        I: ColumnIndex<PgRow> + ColumnIndex<SqliteRow>,
+    {
+        let value = match self {
+            Self::Postgres(row) => row.try_get(column),
+            Self::Sqlite(row) => row.try_get(column),
+        };
+        value.map_err(|error| StoreError::Corrupt(error.to_string()))
+    }
+}

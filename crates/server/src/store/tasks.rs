@@ -1,0 +1,112 @@
+//! Tasks and their adapters.
+
+use undertone_protocol::id::{ModelDigest, TaskId};
+
+use super::columns::{corrupt, digest, json, number, signed, to_json};
+use super::session::{Pools, Row, Session};
+use super::{NewTask, Result, StoreError, TaskRecord, TaskStatus};
+
+pub(super) async fn create(pools: &Pools, task: &NewTask) -> Result<()> {
+    let model = ModelDigest::of(&task.adapter);
+    let mut session = pools.begin().await?;
+    let made = session
+        .query(
+            "INSERT INTO tasks (id, name, roster, training, mechanism, settings, model, \
+                 rounds, rounds_ended, status, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 'running', $9) \
+             ON CONFLICT (id) DO NOTHING",
+        )
+        .bind(task.id.as_bytes().as_slice())
+        .bind(task.name.as_str())
+        .bind(task.roster.as_slice())
+        .bind(task.training.as_slice())
+        .bind(task.mechanism.as_slice())
+        .bind(to_json(&task.settings)?)
+        .bind(model.as_bytes().as_slice())
+        .bind(i64::from(task.settings.rounds))
+        .bind(signed(task.created_at))
+        .execute()
+        .await?;
+    if made == 0 {
+        return Err(StoreError::Exists(format!("task {}", task.id)));
+    }
+    insert_adapter(&mut session, task.id, model, &task.adapter).await?;
+    session.commit().await
+}
+
+/// Stores an adapter, if the task does not have it yet: a sum of zeros leads back to the old one.
+pub(super) async fn insert_adapter(
+    session: &mut Session,
+    task: TaskId,
+    model: ModelDigest,
+    bytes: &[u8],
+) -> Result<()> {
+    session
+        .query(
+            "INSERT INTO adapters (task, digest, bytes) VALUES ($1, $2, $3) \
+             ON CONFLICT (task, digest) DO NOTHING",
+        )
+        .bind(task.as_bytes().as_slice())
+        .bind(model.as_bytes().as_slice())
+        .bind(bytes)
+        .execute()
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn one(pools: &Pools, id: TaskId) -> Result<Option<TaskRecord>> {
+    let mut session = pools.read().await?;
+    let row = session
+        .query("SELECT * FROM tasks WHERE id = $1")
+        .bind(id.as_bytes().as_slice())
+        .row()
+        .await?;
+    row.as_ref().map(record).transpose()
+}
+
+pub(super) async fn all(pools: &Pools) -> Result<Vec<TaskRecord>> {
+    let mut session = pools.read().await?;
+    let rows = session
+        .query("SELECT * FROM tasks ORDER BY made")
+        .rows()
+        .await?;
+    rows.iter().map(record).collect()
+}
+
+pub(super) async fn adapter(
+    pools: &Pools,
+    task: TaskId,
+    model: ModelDigest,
+) -> Result<Option<Vec<u8>>> {
+    let mut session = pools.read().await?;
+    let row = session
+        .query("SELECT bytes FROM adapters WHERE task = $1 AND digest = $2")
+        .bind(task.as_bytes().as_slice())
+        .bind(model.as_bytes().as_slice())
+        .row()
+        .await?;
+    row.map(|row| row.get("bytes")).transpose()
+}
+
+/// The status of a task by its name in the database.
+fn status(row: &Row) -> Result<TaskStatus> {
+    match row.get::<&str, _>("status")? {
+        "running" => Ok(TaskStatus::Running),
+        "finished" => Ok(TaskStatus::Finished),
+        other => Err(corrupt(format!("task status {other}"))),
+    }
+}
+
+fn record(row: &Row) -> Result<TaskRecord> {
+    Ok(TaskRecord {
+        id: digest(row, "id")?,
+        name: row.get("name")?,
+        roster: row.get("roster")?,
+        training: row.get("training")?,
+        mechanism: row.get("mechanism")?,
+        settings: json(row, "settings")?,
+        model: digest(row, "model")?,
+        status: status(row)?,
+        rounds_ended: number(row, "rounds_ended")?,
+    })
+}

@@ -1,0 +1,80 @@
+//! One conformance suite for the store, over both databases.
+//!
+//! Postgres needs a server: run the tests with `make test`, or through
+//! `scripts/with-postgres.sh`. `UNDERTONE_TEST_POSTGRES` holds the address of a server where
+//! databases may be made, or `skip`.
+
+mod addresses;
+mod concurrency;
+mod fixture;
+mod inputs;
+mod messages;
+mod postgres;
+mod rounds;
+mod schema;
+mod tasks;
+
+use undertone_server::store::Store;
+
+/// Every promise of the trait that one open store can show.
+async fn conformance<S: Store>(store: &S) {
+    store.ping().await.unwrap();
+    tasks::made_once_and_read_back(store).await;
+    tasks::listed_in_order(store).await;
+    rounds::opened_in_order_one_at_a_time(store).await;
+    rounds::phases_close_in_order(store).await;
+    rounds::ended_with_a_sum(store).await;
+    rounds::ended_without_one(store).await;
+    rounds::last_round_finishes_the_task(store).await;
+    rounds::unknown_ids(store).await;
+    messages::stored_once_while_the_phase_is_open(store).await;
+    messages::listed_by_sender(store).await;
+    messages::repeated_is_told_from_late(store).await;
+    inputs::are_summed_once(store).await;
+    inputs::of_any_width_and_length(store).await;
+    inputs::need_their_vector(store).await;
+    inputs::of_another_shape_change_nothing(store).await;
+    concurrency::inputs_at_once_sum_exactly(store).await;
+    concurrency::one_sender_at_once_is_added_once(store).await;
+    concurrency::what_is_acknowledged_is_counted_when_a_phase_closes(store).await;
+    concurrency::one_of_many_opens_closes_and_ends(store).await;
+    concurrency::dropped_calls_leave_nothing_half_done(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sqlite_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = fixture::open(&fixture::sqlite_url(&folder)).await;
+    conformance(&store).await;
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn postgres_conforms() {
+    let Some(database) = postgres::fresh().await else {
+        return;
+    };
+    let store = fixture::open(&database.url).await;
+    conformance(&store).await;
+    // A second process, as it were: what one writes the other sees, and locks hold between them.
+    let other = fixture::open(&database.url).await;
+    concurrency::two_stores_share_rounds(&store, &other).await;
+    other.close().await;
+    store.close().await;
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_keeps_what_was_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    rounds::survive_a_new_start(&fixture::sqlite_url(&folder)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_keeps_what_was_acknowledged() {
+    let Some(database) = postgres::fresh().await else {
+        return;
+    };
+    rounds::survive_a_new_start(&database.url).await;
+    database.drop().await;
+}
