@@ -1,1 +1,18 @@
-//! End-to-end tests.
+//! What the end-to-end tests share: databases, the service as a process, a task, and clients.
+//!
+//! Everything is real but the training: clients of the SDK over HTTP, the service's binary, SQLite
+//! files and a PostgreSQL server (see `make test`).
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "this is test code"
+)]
+#![allow(clippy::missing_panics_doc, reason = "a panic is how a test fails")]
+
+pub mod client;
+pub mod database;
+pub mod raw;
+pub mod service;
+pub mod task;

@@ -1,5 +1,14 @@
 //! Who imports whom: ARCHITECTURE.md's table, held against `cargo metadata`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "this is test code"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
@@ -18,8 +27,14 @@ const LAYERS: [&str; 7] = [
 
 /// What a crate must not depend on at all, directly or through others.
 const NEVER: [(&str, &[&str]); 5] = [
-    ("undertone-protocol", &["tokio", "axum", "sqlx", "reqwest", "candle-core"]),
-    ("undertone-privacy", &["tokio", "axum", "sqlx", "reqwest", "candle-core"]),
+    (
+        "undertone-protocol",
+        &["tokio", "axum", "sqlx", "reqwest", "candle-core"],
+    ),
+    (
+        "undertone-privacy",
+        &["tokio", "axum", "sqlx", "reqwest", "candle-core"],
+    ),
     ("undertone-training", &["tokio", "axum", "sqlx", "reqwest"]),
     ("undertone-server", &["candle-core", "reqwest"]),
     ("undertone-client", &["sqlx"]),
@@ -33,10 +48,20 @@ impl Graph {
     /// Normal (not dev or build) dependencies by package name, over all resolved packages.
     fn load() -> Self {
         let output = Command::new(env!("CARGO"))
-            .args(["metadata", "--format-version", "1", "--offline", "--all-features"])
+            .args([
+                "metadata",
+                "--format-version",
+                "1",
+                "--offline",
+                "--all-features",
+            ])
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
         let names: BTreeMap<&str, &str> = metadata["packages"]
             .as_array()
@@ -100,5 +125,9 @@ fn no_crate_reaches_what_it_must_never_touch() {
 fn every_workspace_crate_has_a_layer() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../crates");
     let folders = std::fs::read_dir(root).unwrap().count();
-    assert_eq!(folders + 1, LAYERS.len(), "a crate is missing from ARCHITECTURE.md's table");
+    assert_eq!(
+        folders + 1,
+        LAYERS.len(),
+        "a crate is missing from ARCHITECTURE.md's table"
+    );
 }

@@ -78,7 +78,7 @@ impl FixedPoint {
     /// Decodes a sum and divides it by `count`.
     pub fn decode_mean(&self, sum: &RingVector, count: u32) -> Vec<f64> {
         let divisor = self.scale * f64::from(count.max(1));
-        sum.iter()
+        sum.elements()
             .map(|element| widen(self.ring.centred(element)) / divisor)
             .collect()
     }

@@ -1,7 +1,7 @@
 //! The masking graph: who masks with whom, and who holds whose shares.
 //!
 //! A public function of the directory and nothing else, so no one chooses neighbours. Here the
-//! graph is complete; the k-regular graph of SecAgg+ (Bell et al., CCS 2020) takes its place
+//! graph is complete; the k-regular graph of `SecAgg+` (Bell et al., CCS 2020) takes its place
 //! behind the same two functions.
 
 use crate::directory::Directory;

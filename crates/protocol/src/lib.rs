@@ -17,7 +17,7 @@
 //! | reals to ring and back | [`encoding`], [`adapter`] |
 //!
 //! Sources: Bonawitz et al., CCS 2017 (double masking, dropout recovery, consistency check); Bell
-//! et al., CCS 2020 (SecAgg+); Pasquini et al., CCS 2022 (model inconsistency).
+//! et al., CCS 2020 (`SecAgg+`); Pasquini et al., CCS 2022 (model inconsistency).
 
 #![warn(clippy::indexing_slicing, clippy::as_conversions)]
 #![cfg_attr(test, allow(clippy::indexing_slicing, clippy::as_conversions))]

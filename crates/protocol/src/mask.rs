@@ -1,4 +1,4 @@
-//! Mask expansion: ChaCha20 key streams as vectors over Z_2^b.
+//! Mask expansion: ChaCha20 key streams as vectors over `Z_2^b`.
 
 use chacha20::ChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher};
@@ -73,7 +73,7 @@ mod tests {
             let ring = Ring::new(bits).unwrap();
             let mut x = RingVector::zeros(ring, stream.len() / lane);
             x.mask(&Secret32::from([0; 32]), Sign::Plus);
-            for (element, bytes) in x.iter().zip(stream.chunks(lane)) {
+            for (element, bytes) in x.elements().zip(stream.chunks(lane)) {
                 let mut wide = [0; 8];
                 wide[..lane].copy_from_slice(bytes);
                 assert_eq!(element, u64::from_le_bytes(wide) & ring.mask());
@@ -86,9 +86,9 @@ mod tests {
         for bits in [8, 16, 17, 33, 64] {
             let mut x = RingVector::zeros(Ring::new(bits).unwrap(), 20_001);
             x.mask(&Secret32::from([5; 32]), Sign::Plus);
-            assert!(x.iter().skip(20_000).any(|e| e != 0));
+            assert!(x.elements().skip(20_000).any(|e| e != 0));
             x.mask(&Secret32::from([5; 32]), Sign::Minus);
-            assert!(x.iter().all(|e| e == 0));
+            assert!(x.elements().all(|e| e == 0));
         }
     }
 }

@@ -52,7 +52,7 @@ pub struct ParamsFields {
     pub nonce: [u8; 32],
     /// Vector length d, at least 1.
     pub length: u32,
-    /// Ring width b: inputs are vectors over Z_2^b, 8 to 64.
+    /// Ring width b: inputs are vectors over `Z_2^b`, 8 to 64.
     pub bits: u8,
     /// Masking neighbours k of each client. The graph is complete while n - 1 <= k.
     pub neighbours: u16,
@@ -157,7 +157,7 @@ impl RoundParams {
         self.id
     }
 
-    /// The ring Z_2^b of the inputs.
+    /// The ring `Z_2^b` of the inputs.
     pub fn ring(&self) -> Ring {
         self.ring
     }

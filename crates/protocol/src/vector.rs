@@ -1,4 +1,4 @@
-//! Vectors over Z_2^b and their bit packing.
+//! Vectors over `Z_2^b` and their bit packing.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use crate::error::ProtocolError;
 use crate::keys::Secret32;
 use crate::mask;
 
-/// The ring Z_2^b with 8 <= b <= 64.
+/// The ring `Z_2^b` with 8 <= b <= 64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ring {
     bits: u8,
@@ -133,7 +133,7 @@ macro_rules! for_lanes {
     };
 }
 
-/// A vector over Z_2^b. Masked vectors, plain inputs and sums are all of this type; it does not
+/// A vector over `Z_2^b`. Masked vectors, plain inputs and sums are all of this type; it does not
 /// print its elements.
 #[derive(Clone)]
 pub struct RingVector {
@@ -154,7 +154,7 @@ impl fmt::Debug for RingVector {
 
 impl PartialEq for RingVector {
     fn eq(&self, other: &Self) -> bool {
-        self.ring == other.ring && self.len() == other.len() && self.iter().eq(other.iter())
+        self.ring == other.ring && self.len() == other.len() && self.elements().eq(other.elements())
     }
 }
 
@@ -199,7 +199,7 @@ impl RingVector {
     }
 
     /// The elements, each in [0, 2^b).
-    pub fn iter(&self) -> Box<dyn Iterator<Item = u64> + '_> {
+    pub fn elements(&self) -> Box<dyn Iterator<Item = u64> + '_> {
         let mask = self.ring.mask();
         for_lanes!(&self.lanes, lanes => Box::new(lanes.iter().map(move |l| l.widen() & mask)))
     }
@@ -242,21 +242,8 @@ impl RingVector {
     /// Packs at b bits an element: element i fills bits i b to (i + 1) b - 1, counted from the
     /// least significant bit of the first byte; spare bits of the last byte are zero.
     pub fn pack(&self) -> Vec<u8> {
-        let bits = u32::from(self.ring.bits);
         let mut out = Vec::with_capacity(self.ring.packed_length(self.len()));
-        let (mut buffer, mut filled) = (0_u128, 0_u32);
-        for element in self.iter() {
-            buffer |= u128::from(element) << filled;
-            filled = filled.saturating_add(bits);
-            while filled >= 8 {
-                out.push(buffer.to_le_bytes()[0]);
-                buffer >>= 8;
-                filled = filled.saturating_sub(8);
-            }
-        }
-        if filled > 0 {
-            out.push(buffer.to_le_bytes()[0]);
-        }
+        for_lanes!(&self.lanes, lanes => write_packed(lanes, self.ring, &mut out));
         out
     }
 
@@ -275,24 +262,8 @@ impl RingVector {
                 found,
             });
         }
-        fn fill<L: Lane>(lanes: &mut [L], bits: u32, mask: u64, bytes: &[u8]) -> u128 {
-            let mut input = bytes.iter();
-            let (mut buffer, mut filled) = (0_u128, 0_u32);
-            for lane in lanes {
-                while filled < bits {
-                    let byte = input.next().copied().unwrap_or(0);
-                    buffer |= u128::from(byte) << filled;
-                    filled = filled.saturating_add(8);
-                }
-                *lane = L::narrow(low_u64(buffer) & mask);
-                buffer >>= bits;
-                filled = filled.saturating_sub(bits);
-            }
-            buffer
-        }
         let mut vector = Self::zeros(ring, length);
-        let bits = u32::from(ring.bits);
-        let spare = for_lanes!(&mut vector.lanes, l => fill(l, bits, ring.mask(), bytes));
+        let spare = for_lanes!(&mut vector.lanes, lanes => read_packed(lanes, ring, bytes));
         if spare != 0 {
             let detail = "spare bits of the last byte are set".to_owned();
             return Err(ProtocolError::Malformed {
@@ -302,6 +273,40 @@ impl RingVector {
         }
         Ok(vector)
     }
+}
+
+fn write_packed<L: Lane>(lanes: &[L], ring: Ring, out: &mut Vec<u8>) {
+    let (bits, mask) = (u32::from(ring.bits), ring.mask());
+    let (mut buffer, mut filled) = (0_u128, 0_u32);
+    for lane in lanes {
+        buffer |= u128::from(lane.widen() & mask) << filled;
+        filled = filled.saturating_add(bits);
+        while filled >= 8 {
+            out.push(buffer.to_le_bytes()[0]);
+            buffer >>= 8;
+            filled = filled.saturating_sub(8);
+        }
+    }
+    if filled > 0 {
+        out.push(buffer.to_le_bytes()[0]);
+    }
+}
+
+/// Fills the lanes and returns the spare bits that are left over.
+fn read_packed<L: Lane>(lanes: &mut [L], ring: Ring, bytes: &[u8]) -> u128 {
+    let (bits, mask) = (u32::from(ring.bits), ring.mask());
+    let mut input = bytes.iter();
+    let (mut buffer, mut filled) = (0_u128, 0_u32);
+    for lane in lanes {
+        while filled < bits {
+            buffer |= u128::from(input.next().copied().unwrap_or(0)) << filled;
+            filled = filled.saturating_add(8);
+        }
+        *lane = L::narrow(low_u64(buffer) & mask);
+        buffer >>= bits;
+        filled = filled.saturating_sub(bits);
+    }
+    buffer
 }
 
 fn low_u64(value: u128) -> u64 {
@@ -323,7 +328,7 @@ mod tests {
             prop_assert_eq!(&RingVector::unpack(ring, a.len(), &packed).unwrap(), &x);
             let mut twice = x.clone();
             twice.add(&x).unwrap();
-            for (t, v) in twice.iter().zip(&a) {
+            for (t, v) in twice.elements().zip(&a) {
                 prop_assert_eq!(t, v.wrapping_mul(2) & ring.mask());
             }
         }

@@ -1,5 +1,13 @@
 //! Whole rounds in memory, against the plain sum of the survivors' inputs.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "this is test code"
+)]
+
 mod world;
 
 use proptest::prelude::*;
@@ -109,7 +117,7 @@ fn a_masked_input_looks_uniform() {
     for upload in &world.uploads {
         // Mean of the high byte under the uniform distribution: 127.5, standard error 1.15.
         let high: f64 = upload
-            .iter()
+            .elements()
             .map(|e| f64::from((e >> 8) as u8))
             .sum::<f64>();
         assert!((high / upload.len() as f64 - 127.5).abs() < 7.0);

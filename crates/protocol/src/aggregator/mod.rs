@@ -164,7 +164,7 @@ impl RoundContext {
 /// What a finished round publishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Aggregate {
-    /// The sum over the survivors, element by element in Z_2^b.
+    /// The sum over the survivors, element by element in `Z_2^b`.
     pub sum: RingVector,
     /// Who is in the sum: U3 over the directory.
     pub survivors: Bitmap,

@@ -117,7 +117,7 @@ impl SharedKeys {
         ))
     }
 
-    /// Adds PRG(b_u), and for each neighbour v of U2 the pairwise mask: + if pos(u) < pos(v).
+    /// Adds `PRG(b_u)`, and for each neighbour v of U2 the pairwise mask: + if pos(u) < pos(v).
     fn apply_masks(
         &self,
         input: &mut RingVector,

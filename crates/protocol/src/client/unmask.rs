@@ -15,7 +15,7 @@ impl SignedStatement {
     /// The caller must have stored durably that this client answers this round before it sends.
     ///
     /// # Errors
-    /// [`ProtocolError::TooFew`] unless t_w witnesses signed exactly this client's own statement:
+    /// [`ProtocolError::TooFew`] unless `t_w` witnesses signed exactly this client's own statement:
     /// the views conflict, or too many witnesses vanished. Nothing is revealed then.
     pub fn unmask(self, statements: &[u8]) -> Result<Vec<u8>, ProtocolError> {
         let statements: Vec<Signed<ConsistencyCheck>> =

@@ -24,7 +24,7 @@ use undertone_protocol::{ProtocolError, RoundFailure, codec, threshold};
 
 /// What goes wrong in a round beside clients that vanish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// This client flips a bit of every share that it reveals.
     CorruptShares(usize),
     /// The aggregator shows one half of the clients a smaller U3.
@@ -40,7 +40,7 @@ enum State {
     Gone,
 }
 
-pub struct World {
+pub(crate) struct World {
     seed: u64,
     params: Arc<RoundParams>,
     identities: Vec<Arc<IdentityKey>>,
@@ -49,13 +49,13 @@ pub struct World {
     vanish: BTreeMap<usize, PhaseName>,
     aggregator: MemoryAggregator,
     rng: ChaCha20Rng,
-    pub fault: Option<Fault>,
-    pub uploads: Vec<RingVector>,
+    pub(crate) fault: Option<Fault>,
+    pub(crate) uploads: Vec<RingVector>,
     statements: Vec<Vec<u8>>,
 }
 
 impl World {
-    pub fn new(seed: u64, clients: u16, bits: u8, length: u32) -> Self {
+    pub(crate) fn new(seed: u64, clients: u16, bits: u8, length: u32) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let task = TaskId::from([7; 16]);
         let authority = IdentityKey::generate(&mut rng);
@@ -125,21 +125,21 @@ impl World {
     }
 
     /// The client stops before it sends its message of `phase`.
-    pub fn vanish(&mut self, client: usize, phase: PhaseName) {
+    pub(crate) fn vanish(&mut self, client: usize, phase: PhaseName) {
         let at = self.vanish.entry(client).or_insert(phase);
         *at = phase.min(*at);
     }
 
     /// How many clients send their message of `phase`.
-    pub fn left_after(&self, phase: PhaseName) -> usize {
+    pub(crate) fn left_after(&self, phase: PhaseName) -> usize {
         self.states.len() - self.vanish.values().filter(|at| **at <= phase).count()
     }
 
-    pub fn threshold(&self) -> usize {
+    pub(crate) fn threshold(&self) -> usize {
         self.params.threshold()
     }
 
-    pub fn plain_sum(&self, clients: &[RosterIndex]) -> RingVector {
+    pub(crate) fn plain_sum(&self, clients: &[RosterIndex]) -> RingVector {
         let mut sum = RingVector::zeros(self.params.ring(), self.params.vector_length());
         for client in clients {
             sum.add(&self.inputs[client.0 as usize]).unwrap();
@@ -148,7 +148,7 @@ impl World {
     }
 
     /// Runs the round to its end. Every message is sent twice, as over a lossy network.
-    pub fn run(&mut self) -> Result<Aggregate, RoundFailure> {
+    pub(crate) fn run(&mut self) -> Result<Aggregate, RoundFailure> {
         let mut now = 0;
         while let Some(phase) = self.aggregator.phase() {
             for client in 0..self.states.len() {
@@ -181,7 +181,7 @@ impl World {
 
     /// What the clients say when they are shown each other's conflicting statements: how many
     /// reveal anything.
-    pub fn answers_to_mixed_statements(&mut self) -> usize {
+    pub(crate) fn answers_to_mixed_statements(&mut self) -> usize {
         let decoded: Vec<Signed<undertone_protocol::message::ConsistencyCheck>> = self
             .statements
             .iter()

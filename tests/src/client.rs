@@ -1,0 +1,132 @@
+//! Clients of the SDK whose training is a made-up vector, and a record of what they put in.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use undertone_client::{
+    Client, ClientError, Event, JoinConfig, Observer, Policy, Summary, Trainer, Work,
+};
+use undertone_privacy::{Budget, Delta, Epsilon};
+use undertone_protocol::aggregator::PhaseName;
+use undertone_protocol::id::RosterIndex;
+use undertone_protocol::vector::RingVector;
+
+use crate::task::Task;
+
+/// What every client put in, by round and client.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs(Arc<Mutex<BTreeMap<(u32, u32), RingVector>>>);
+
+impl Inputs {
+    /// The plain sum of these clients' inputs of a round.
+    pub fn sum(&self, round: u32, clients: &[RosterIndex]) -> RingVector {
+        let inputs = self.0.lock().unwrap();
+        let mut vectors = clients.iter().map(|client| &inputs[&(round, client.0)]);
+        let mut sum = vectors.next().unwrap().clone();
+        vectors.for_each(|vector| sum.add(vector).unwrap());
+        sum
+    }
+}
+
+/// Returns a vector that depends on client and round alone.
+struct MadeUp(u32);
+
+impl Trainer for MadeUp {
+    type Error = Infallible;
+
+    async fn train(&mut self, work: Work<'_>) -> Result<Vec<f32>, Infallible> {
+        let (client, round) = (f64::from(self.0), f64::from(work.round.0));
+        #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+        let value = |i: usize| (client + 1.0).sin() as f32 * (round + i as f64 * 0.1).cos() as f32;
+        Ok((0..work.adapter.len()).map(value).collect())
+    }
+}
+
+/// At which message a client is held, and what lets it go on.
+#[derive(Debug, Clone)]
+pub struct Hold {
+    /// The round.
+    pub round: u32,
+    /// Before sending the message of this phase.
+    pub phase: PhaseName,
+    /// Becomes true when the client may go on.
+    pub released: watch::Receiver<bool>,
+}
+
+struct Recorder {
+    client: u32,
+    inputs: Inputs,
+    hold: Option<Hold>,
+}
+
+impl Observer for Recorder {
+    async fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::InputEncoded { number, vector, .. } => {
+                let key = (number.0, self.client);
+                self.inputs.0.lock().unwrap().insert(key, vector.clone());
+            }
+            Event::Sending { number, phase, .. } => {
+                if let Some(hold) = &mut self.hold
+                    && (hold.round, hold.phase) == (number.0, phase)
+                {
+                    let _ = hold.released.wait_for(|released| *released).await;
+                }
+            }
+            Event::RoundLost { number, reason } => {
+                eprintln!("client {} lost round {number}: {reason}", self.client);
+            }
+            Event::Declined { number, reason } => {
+                eprintln!("client {} declined round {number}: {reason}", self.client);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A client's task: its summary when the task is done.
+pub type Running = JoinHandle<Result<Summary, ClientError>>;
+
+/// Starts one client; its state is kept under `state`.
+pub fn spawn(
+    task: &Task,
+    index: usize,
+    server: &str,
+    state: &Path,
+    inputs: &Inputs,
+    hold: Option<Hold>,
+) -> Running {
+    let budget = Budget {
+        epsilon: Epsilon::new(1.0).unwrap(),
+        delta: Delta::new(1e-5).unwrap(),
+    };
+    let mut policy = Policy::new(budget).unwrap();
+    policy.allow_no_noise = true;
+    policy.min_survivors = 3;
+    let mut config = JoinConfig::new(
+        server,
+        task.id,
+        task.identities[index].clone(),
+        task.authority,
+        policy,
+        state.join(format!("client-{index}")),
+    );
+    config.patience = Duration::from_secs(60);
+    let client = u32::try_from(index).unwrap();
+    let recorder = Recorder {
+        client,
+        inputs: inputs.clone(),
+        hold,
+    };
+    tokio::spawn(async move {
+        Client::join(config, MadeUp(client), recorder)
+            .await?
+            .run()
+            .await
+    })
+}

@@ -1,0 +1,116 @@
+//! A small task: its keys, its definition, and what must come out of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chacha20::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use undertone_privacy::{Mechanism, Noise};
+use undertone_protocol::adapter::Adapter;
+use undertone_protocol::id::{RosterIndex, TaskId};
+use undertone_protocol::keys::{IdentityKey, IdentityPublicKey};
+use undertone_protocol::params::RoundParams;
+use undertone_protocol::roster::Roster;
+use undertone_protocol::threshold;
+use undertone_protocol::vector::RingVector;
+use undertone_server::driver::now_ms;
+use undertone_server::store::{
+    AnyStore, RoundRecord, RoundState, Store, StoredResult, TaskSettings, TaskStatus,
+};
+use undertone_server::task::TaskDefinition;
+
+/// The values of the adapter: d of every round.
+pub const LENGTH: usize = 1000;
+
+/// A task and everybody's keys.
+#[derive(Debug)]
+pub struct Task {
+    /// Its id.
+    pub id: TaskId,
+    /// The authority's public key.
+    pub authority: IdentityPublicKey,
+    /// The clients, in roster order.
+    pub identities: Vec<Arc<IdentityKey>>,
+    /// The signed roster.
+    pub roster: Arc<Roster>,
+    /// The service's database, opened beside the service.
+    pub store: AnyStore,
+}
+
+impl Task {
+    /// Makes a task for `clients` clients in the database.
+    pub async fn create(database: &str, clients: u16, rounds: u32, deadlines_ms: [u32; 5]) -> Self {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).unwrap();
+        let mut rng = ChaCha20Rng::from_seed(seed);
+        let authority = IdentityKey::generate(&mut rng);
+        let identities: Vec<_> = (0..clients)
+            .map(|_| Arc::new(IdentityKey::generate(&mut rng)))
+            .collect();
+        let members = identities
+            .iter()
+            .map(|identity| identity.public())
+            .collect();
+        let mut id = [0; 16];
+        rng.fill_bytes(&mut id);
+        let roster = Roster::sign(&authority, TaskId::from(id), members).unwrap();
+        let definition = TaskDefinition {
+            name: "test".into(),
+            roster: roster.clone(),
+            training: b"{}".to_vec(),
+            mechanism: Mechanism {
+                update_clip: 100.0,
+                scale: 1024.0,
+                noise: Noise::None,
+            },
+            settings: TaskSettings {
+                rounds,
+                cohort: clients,
+                min_survivors: u32::from(threshold::complete(clients)),
+                bits: 24,
+                server_learning_rate: 1.0,
+                deadlines_ms,
+            },
+            adapter: Adapter::new(BTreeMap::from([(
+                "w".to_owned(),
+                (vec![LENGTH], vec![0.0; LENGTH]),
+            )]))
+            .unwrap(),
+        };
+        let store = AnyStore::connect(database).await.unwrap();
+        store
+            .create_task(&definition.check(now_ms()).unwrap())
+            .await
+            .unwrap();
+        let (roster, authority) = (Arc::new(roster), authority.public());
+        Self {
+            id: roster.task(),
+            authority,
+            identities,
+            roster,
+            store,
+        }
+    }
+
+    /// All rounds so far.
+    pub async fn rounds(&self) -> Vec<RoundRecord> {
+        self.store.rounds(self.id).await.unwrap()
+    }
+
+    /// Whether all rounds have ended.
+    pub async fn finished(&self) -> bool {
+        self.store.task(self.id).await.unwrap().unwrap().status == TaskStatus::Finished
+    }
+}
+
+/// The unmasked sum of a finished round, and who is in it.
+pub fn sum_of(round: &RoundRecord) -> (RingVector, Vec<RosterIndex>) {
+    let params = RoundParams::decode(&round.params).unwrap();
+    match &round.state {
+        RoundState::Finished(StoredResult { sum, survivors, .. }) => {
+            let sum = RingVector::unpack(params.ring(), params.vector_length(), sum).unwrap();
+            (sum, survivors.clone())
+        }
+        other => panic!("round {} has no sum: {other:?}", round.number),
+    }
+}

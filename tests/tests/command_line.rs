@@ -1,0 +1,260 @@
+//! The binary as a person meets it: help, wrong flags, one clear line for each failure; and a
+//! whole task run from the command line alone.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "this is test code"
+)]
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use undertone_tests::service::Service;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_undertone-under-test");
+
+fn undertone(args: &[&str]) -> Output {
+    Command::new(BINARY).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// Runs and expects success; returns standard output without the last line break.
+fn succeeds(args: &[&str]) -> String {
+    let output = undertone(args);
+    assert!(
+        output.status.success(),
+        "{args:?}: {}",
+        text(&output.stderr)
+    );
+    text(&output.stdout).trim_end().to_owned()
+}
+
+/// Runs and expects one line on standard error and exit status 1.
+fn fails(args: &[&str]) -> String {
+    let output = undertone(args);
+    assert_eq!(output.status.code(), Some(1), "{args:?}");
+    let line = text(&output.stderr);
+    assert_eq!(line.trim_end().lines().count(), 1, "{line}");
+    assert!(line.starts_with("undertone: "), "{line}");
+    line
+}
+
+#[test]
+fn every_help_has_examples_and_fits_a_terminal() {
+    let commands: [&[&str]; 9] = [
+        &[],
+        &["serve"],
+        &["join"],
+        &["demo"],
+        &["account"],
+        &["task", "create"],
+        &["roster", "sign"],
+        &["identity", "new"],
+        &["task"],
+    ];
+    for command in commands {
+        let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
+        let help = succeeds(&args);
+        assert!(help.contains("Usage: "), "{help}");
+        if command != ["task"] {
+            assert!(help.contains("Example"), "{command:?}: {help}");
+        }
+        let longest = help.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(longest <= 100, "{command:?}: a line has {longest} columns");
+    }
+}
+
+#[test]
+fn a_wrong_flag_is_named() {
+    let output = undertone(&["serve", "--prot", "80"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("--prot"));
+    let output = undertone(&["account", "--steps", "many"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_port_in_use_is_one_clear_line() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let database = format!("sqlite:{}/x.db", folder.path().display());
+    let line = fails(&["serve", "--database", &database, "--listen", &address]);
+    assert!(
+        line.contains(&address) && line.contains("--listen"),
+        "{line}"
+    );
+}
+
+#[test]
+fn an_unreachable_database_is_one_clear_line_without_the_password() {
+    let line = fails(&[
+        "serve",
+        "--database",
+        "postgres://me:s3cret@127.0.0.1:1/none",
+    ]);
+    assert!(!line.contains("s3cret"), "{line}");
+    let line = fails(&["serve", "--database", "sqlite:/no/such/folder/x.db"]);
+    assert!(line.contains("/no/such/folder"), "{line}");
+    let line = fails(&["serve", "--database", "mysql://x"]);
+    assert!(line.contains("sqlite:PATH"), "{line}");
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let line = fails(&["identity", "show", "/no/such/key"]);
+    assert!(line.contains("/no/such/key"), "{line}");
+    let line = fails(&["demo", "--cache", "/no/such/cache"]);
+    assert!(line.contains("make demo"), "{line}");
+}
+
+const SETTINGS: &str = r#"
+name = "from the command line"
+
+[rounds]
+rounds = 2
+cohort = 4
+min_survivors = 3
+bits = 32
+server_learning_rate = 1.0
+deadlines_ms = [60000, 20000, 20000, 20000, 20000]
+
+[mechanism]
+update_clip = 16.0
+scale = 65536.0
+[mechanism.noise]
+kind = "local-dp-sgd"
+clip_norm = 1.0
+per_round = { sampling_rate = 0.25, noise_multiplier = 2.0, steps = 3 }
+
+[training]
+sequence_length = 12
+labels = 2
+head_bias = true
+feature_scale = 1.0
+lora = { layers = 1, projections = ["query", "value"], rank = 2, alpha = 4.0, seed = 1 }
+privacy = { clip_norm = 1.0, noise_multiplier = 2.0 }
+sampling_rate = 0.25
+local_steps = 3
+learning_rate = 0.5
+momentum = 0.5
+"#;
+
+/// Keys, roster, task, service and four clients, each step a command that the README shows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_from_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let model = at("model");
+    std::fs::create_dir(&model).unwrap();
+    undertone_training::fixture::write(Path::new(&model)).unwrap();
+
+    let authority = succeeds(&["identity", "new", "--out", &at("authority.key")]);
+    let mut members = String::new();
+    for client in 0..4 {
+        let key = succeeds(&[
+            "identity",
+            "new",
+            "--out",
+            &at(&format!("client-{client}.key")),
+        ]);
+        writeln!(members, "{key}  # client {client}").unwrap();
+        write_texts(&at(&format!("client-{client}.jsonl")), client);
+    }
+    std::fs::write(at("members.txt"), members).unwrap();
+    std::fs::write(at("task.toml"), SETTINGS).unwrap();
+    let (key, members, roster) = (at("authority.key"), at("members.txt"), at("task.roster"));
+    let task = succeeds(&[
+        "roster",
+        "sign",
+        "--authority",
+        &key,
+        "--members",
+        &members,
+        "--out",
+        &roster,
+    ]);
+    assert!(succeeds(&["roster", "show", &roster]).contains(&authority));
+    let database = format!("sqlite:{}", at("undertone.db"));
+    let (settings, d) = (at("task.toml"), ["--database", &database]);
+    let create = [
+        "task",
+        "create",
+        "--roster",
+        &roster,
+        "--settings",
+        &settings,
+        "--model",
+        &model,
+    ];
+    assert_eq!(succeeds(&[&create[..], &d[..]].concat()), task);
+    assert!(fails(&[&create[..], &d[..]].concat()).contains("exists"));
+
+    let service = Service::start(BINARY, &database).await;
+    let clients: Vec<_> = (0..4)
+        .map(|client| {
+            Command::new(BINARY)
+                .args([
+                    "join",
+                    "--server",
+                    &service.url(),
+                    "--task",
+                    &task,
+                    "--json",
+                ])
+                .args(["--identity", &at(&format!("client-{client}.key"))])
+                .args(["--authority", &authority, "--model", &model])
+                .args(["--data", &at(&format!("client-{client}.jsonl"))])
+                .args(["--state", &at(&format!("state-{client}"))])
+                .args(["--min-survivors", "3", "--max-epsilon", "8"])
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::piped())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for client in clients {
+        let output = client.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(summary["rounds_finished"], 2, "{summary}");
+    }
+    let shown = succeeds(&[&["task", "show", &task, "--json"][..], &d[..]].concat());
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["status"], "finished");
+    assert!(
+        shown["rounds"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|r| r["state"] == "finished"),
+        "{shown}"
+    );
+    let adapter = at("adapter.safetensors");
+    succeeds(&[&["task", "adapter", &task, "--out", &adapter][..], &d[..]].concat());
+    let adapter = std::fs::read(adapter).unwrap();
+    let adapter = undertone_protocol::adapter::Adapter::from_bytes(&adapter).unwrap();
+    assert!(adapter.values().iter().any(|value| *value != 0.0));
+}
+
+fn write_texts(path: &str, client: u64) {
+    let (texts, labels) = undertone_training::fixture::texts(30, client);
+    let mut lines = String::new();
+    for (text, label) in texts.iter().zip(labels) {
+        writeln!(
+            lines,
+            "{}",
+            serde_json::json!({ "text": text, "label": label })
+        )
+        .unwrap();
+    }
+    std::fs::write(path, lines).unwrap();
+}
