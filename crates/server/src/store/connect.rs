@@ -110,13 +110,9 @@ async fn reach<C>(
 fn shown(options: &PgConnectOptions) -> String {
     let (user, port) = (options.get_username(), options.get_port());
     let database = options.get_database().unwrap_or(user);
-    match options.get_socket() {
-        Some(socket) => format!("postgres://{user}@{}:{port}/{database}", socket.display()),
-        None => {
-            let host = options.get_host();
-            format!("postgres://{user}@{host}:{port}/{database}")
-        }
-    }
+    let socket = options.get_socket().map(|path| path.to_string_lossy());
+    let host = socket.unwrap_or_else(|| options.get_host().into());
+    format!("postgres://{user}@{host}:{port}/{database}")
 }
 
 /// An address that was not understood is shown only if it has no place for a password.

@@ -9,7 +9,7 @@ use super::{Result, StoreError};
 const WAITS: [Duration; 3] = [
     Duration::from_millis(20),
     Duration::from_millis(200),
-    Duration::from_millis(1000),
+    Duration::from_secs(1),
 ];
 
 /// Runs a step, again if it failed for a reason that passes.

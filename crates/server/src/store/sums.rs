@@ -19,7 +19,7 @@ pub(super) struct Parts(Vec<RingVector>);
 impl Parts {
     /// Cuts a vector.
     pub(super) fn of(vector: &RingVector) -> Self {
-        let mut elements = vector.iter();
+        let mut elements = vector.elements();
         let chunks = vector.len().div_ceil(CHUNK);
         let part = |_| {
             let chunk: Vec<u64> = elements.by_ref().take(CHUNK).collect();

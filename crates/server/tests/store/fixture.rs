@@ -123,7 +123,7 @@ pub(crate) async fn put<S: Store>(
 
 /// Fails, rather than hangs, where a lock is never given back.
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
-    let limit = Duration::from_secs(60);
+    let limit = Duration::from_mins(1);
     tokio::time::timeout(limit, future).await.unwrap()
 }
 

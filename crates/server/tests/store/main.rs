@@ -4,6 +4,8 @@
 //! `scripts/with-postgres.sh`. `UNDERTONE_TEST_POSTGRES` holds the address of a server where
 //! databases may be made, or `skip`.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
+
 mod addresses;
 mod concurrency;
 mod fixture;
@@ -61,6 +63,40 @@ async fn postgres_conforms() {
     concurrency::two_stores_share_rounds(&store, &other).await;
     other.close().await;
     store.close().await;
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_outlasts_a_second_process() {
+    // Not how it is meant to be run, but an old process may still be stopping.
+    let folder = tempfile::tempdir().unwrap();
+    let url = fixture::sqlite_url(&folder);
+    let (store, other) = (fixture::open(&url).await, fixture::open(&url).await);
+    concurrency::two_stores_share_rounds(&store, &other).await;
+    other.close().await;
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_connections_may_break() {
+    let Some(database) = postgres::fresh().await else {
+        return;
+    };
+    postgres::broken_connections_are_replaced(&database).await;
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn postgres_is_set_up_once_by_many() {
+    let Some(database) = postgres::fresh().await else {
+        return;
+    };
+    let mut starts = tokio::task::JoinSet::new();
+    for _ in 0..6 {
+        let url = database.url.clone();
+        starts.spawn(async move { fixture::open(&url).await.close().await });
+    }
+    starts.join_all().await;
     database.drop().await;
 }
 

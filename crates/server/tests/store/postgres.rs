@@ -1,11 +1,16 @@
 //! A fresh Postgres database for one test.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
-use crate::fixture::random;
+use tokio::task::JoinSet;
+use undertone_protocol::aggregator::PhaseName;
+use undertone_server::store::{PutOutcome, Store};
+
+use crate::fixture::{self, random};
 
 const VARIABLE: &str = "UNDERTONE_TEST_POSTGRES";
 
@@ -45,6 +50,22 @@ impl Database {
         self.run("DROP DATABASE").await;
     }
 
+    /// Ends every connection to the database, as a server does that is told to stop. Returns how
+    /// many there were.
+    async fn break_connections(&self) -> usize {
+        let mut connection = self.server.connect().await.unwrap();
+        let ended = sqlx::query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+             WHERE datname = $1 AND application_name = 'undertone'",
+        )
+        .bind(&self.name)
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+        connection.close().await.unwrap();
+        ended.len()
+    }
+
     async fn run(&self, statement: &str) {
         let mut connection = self.server.connect().await.unwrap();
         // The name is made of hexadecimal digits.
@@ -55,4 +76,32 @@ impl Database {
             .unwrap();
         connection.close().await.unwrap();
     }
+}
+
+/// Connections are ended while inputs are under way, three times; no call fails, and each input is
+/// in the sum once.
+pub(crate) async fn broken_connections_are_replaced(database: &Database) {
+    let (bits, length, senders) = (24, 200_000, 24);
+    let store = fixture::open(&database.url).await;
+    let round = fixture::round_in(&store, PhaseName::MaskedInput).await.id;
+    let mut puts = JoinSet::new();
+    for sender in 0..senders {
+        let store = store.clone();
+        let vector = fixture::vector(bits, length, sender);
+        puts.spawn(async move { fixture::put(&store, round, sender, &vector).await });
+    }
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(15)).await;
+        assert!(database.break_connections().await > 0);
+    }
+    for outcome in fixture::soon(puts.join_all()).await {
+        // A commit whose answer was lost is found when it is tried again.
+        assert!(matches!(
+            outcome,
+            PutOutcome::Accepted | PutOutcome::Repeated
+        ));
+    }
+    let sum = store.running_sum(round, fixture::ring(bits), length).await;
+    assert_eq!(sum.unwrap(), fixture::sum_of(bits, length, 0..senders));
+    store.close().await;
 }
