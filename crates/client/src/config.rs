@@ -1,0 +1,95 @@
+//! What a client is told when it joins.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+use rustls::pki_types::CertificateDer;
+use undertone_protocol::id::TaskId;
+use undertone_protocol::keys::{IdentityKey, IdentityPublicKey};
+
+use crate::error::ClientError;
+use crate::policy::Policy;
+
+/// How a client joins one task.
+#[derive(Debug, Clone)]
+pub struct JoinConfig {
+    /// The server's address: `https://host[:port][/path]`. Plain `http` is for loopback hosts,
+    /// unless [`allow_plain_http`](Self::allow_plain_http) is set.
+    pub server: String,
+    /// The task.
+    pub task: TaskId,
+    /// This client's long-term key, which the roster lists.
+    pub identity: Arc<IdentityKey>,
+    /// The pinned key of the task authority, which signed the roster. It must reach this client
+    /// by another way than through the server.
+    pub authority: IdentityPublicKey,
+    /// What this client agrees to.
+    pub policy: Policy,
+    /// Where the journal is kept: the budget spent and the rounds begun. One directory for each
+    /// data set, used by one process at a time. Whoever loses it loses count of the budget.
+    pub state_dir: PathBuf,
+    /// Whether plain `http` may leave this machine. Masked inputs stay masked and messages stay
+    /// signed without TLS, but anyone on the way can make rounds fail.
+    pub allow_plain_http: bool,
+    /// The certificate authorities to trust, DER-encoded, instead of the platform's. Empty: the
+    /// platform's.
+    pub roots: Vec<CertificateDer<'static>>,
+    /// How long to go on trying to reach a server that does not answer: beyond a phase's own time
+    /// within a round, in all between rounds.
+    pub patience: Duration,
+}
+
+impl JoinConfig {
+    /// A configuration with the defaults: https only but for loopback, the platform's certificate
+    /// authorities, two minutes of patience.
+    pub fn new(
+        server: impl Into<String>,
+        task: TaskId,
+        identity: Arc<IdentityKey>,
+        authority: IdentityPublicKey,
+        policy: Policy,
+        state_dir: impl Into<PathBuf>,
+    ) -> Self {
+        Self {
+            server: server.into(),
+            task,
+            identity,
+            authority,
+            policy,
+            state_dir: state_dir.into(),
+            allow_plain_http: false,
+            roots: Vec::new(),
+            patience: Duration::from_secs(120),
+        }
+    }
+
+    /// The server's address, checked.
+    pub(crate) fn server_url(&self) -> Result<Url, ClientError> {
+        let refuse = |reason: &str| ClientError::ServerUrl {
+            url: self.server.clone(),
+            reason: reason.to_owned(),
+        };
+        let url = Url::parse(&self.server).map_err(|e| refuse(&e.to_string()))?;
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        if has_user || url.query().is_some() || url.fragment().is_some() {
+            return Err(refuse("it may have a host, a port and a path only"));
+        }
+        match url.scheme() {
+            "https" => Ok(url),
+            "http" if self.allow_plain_http || is_loopback(&url) => Ok(url),
+            "http" => Err(refuse(
+                "plain http leaves this machine; use https, or set allow_plain_http",
+            )),
+            _ => Err(refuse("use https://, or http:// on a loopback host")),
+        }
+    }
+}
+
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}

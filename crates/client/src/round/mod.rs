@@ -1,0 +1,152 @@
+//! One round of one client: prepare, train, then the five phases.
+
+mod phases;
+mod prepare;
+mod seat;
+
+use chacha20::ChaCha20Rng;
+use getrandom::SysRng;
+use rand_core::{SeedableRng, TryRng};
+use tokio::time::Instant;
+use undertone_protocol::ProtocolError;
+use undertone_protocol::id::{RoundId, RoundNumber};
+use undertone_protocol::vector::RingVector;
+use zeroize::Zeroizing;
+
+use self::prepare::Prepared;
+use self::seat::Seat;
+use crate::api::RoundResult;
+use crate::client::Client;
+use crate::error::{ClientError, LostReason, RequestError};
+use crate::observer::{Event, Observer};
+use crate::policy::DeclineReason;
+use crate::trainer::{Trainer, Work};
+
+/// Why a round does not end with a result for this client.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// It was not begun.
+    Declined(DeclineReason),
+    /// It was lost; the next one may do better.
+    Lost(LostReason),
+    /// This client has to stop.
+    Fatal(ClientError),
+}
+
+impl From<DeclineReason> for Stop {
+    fn from(reason: DeclineReason) -> Self {
+        Self::Declined(reason)
+    }
+}
+
+impl From<LostReason> for Stop {
+    fn from(reason: LostReason) -> Self {
+        Self::Lost(reason)
+    }
+}
+
+impl From<RequestError> for Stop {
+    fn from(error: RequestError) -> Self {
+        Self::Lost(error.into())
+    }
+}
+
+impl From<ProtocolError> for Stop {
+    fn from(error: ProtocolError) -> Self {
+        Self::Lost(error.into())
+    }
+}
+
+impl From<ClientError> for Stop {
+    fn from(error: ClientError) -> Self {
+        Self::Fatal(error)
+    }
+}
+
+impl<T: Trainer, O: Observer> Client<T, O> {
+    /// Takes part in one round, from its parameters to its result.
+    pub(crate) async fn round(
+        &mut self,
+        round: RoundId,
+        number: RoundNumber,
+    ) -> Result<RoundResult, Stop> {
+        let prepared = self.prepare(round, number).await?;
+        let (input, update, rng) = self.input(&prepared).await?;
+        let event = Event::InputEncoded {
+            number,
+            round,
+            update: &update,
+            vector: &input,
+        };
+        self.observer.event(event).await;
+        drop(update);
+        let cost = prepared.mechanism.per_round().copied();
+        self.journal
+            .begin(self.config.task, round, number, cost)
+            .await?;
+        let seat = Seat {
+            http: &self.http,
+            observer: &mut self.observer,
+            journal: &mut self.journal,
+            round,
+            number,
+            index: self.index,
+            params: prepared.participant.params().clone(),
+            patience: self.config.patience,
+        };
+        seat.take_part(prepared.participant, input, rng).await
+    }
+
+    /// Trains and encodes: the input vector, the update it encodes, and the round's generator. Comes before any key is advertised: a client that is slow, or fails
+    /// here, was never part of the round, and nobody has to recover from its loss.
+    async fn input(
+        &mut self,
+        prepared: &Prepared,
+    ) -> Result<(RingVector, Zeroizing<Vec<f32>>, ChaCha20Rng), Stop> {
+        let number = prepared.participant.params().round;
+        self.observer.event(Event::Training { number }).await;
+        let started = Instant::now();
+        let work = Work {
+            round: number,
+            adapter: &prepared.adapter,
+            training: self.settings.training(),
+            mechanism: &prepared.mechanism,
+        };
+        let update = self.trainer.train(work).await;
+        let update = Zeroizing::new(update.map_err(|e| ClientError::Trainer(Box::new(e)))?);
+        let seconds = started.elapsed().as_secs_f64();
+        self.observer
+            .event(Event::Trained { number, seconds })
+            .await;
+        let (expected, found) = (prepared.adapter.len(), update.len());
+        if expected != found {
+            return Err(ClientError::UpdateLength { expected, found }.into());
+        }
+        let encoding = prepared.encoding;
+        let mut rng = generator()?;
+        let (vector, update, rng) = off_runtime(move || {
+            let vector = encoding.encode(&update, &mut rng);
+            (vector, update, rng)
+        })
+        .await?;
+        Ok((vector.map_err(ClientError::Update)?, update, rng))
+    }
+}
+
+/// A cryptographic generator for one round, seeded by the operating system.
+fn generator() -> Result<ChaCha20Rng, ClientError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    SysRng
+        .try_fill_bytes(&mut *seed)
+        .map_err(|e| ClientError::Randomness(e.to_string()))?;
+    Ok(ChaCha20Rng::from_seed(*seed))
+}
+
+/// Runs a computation of more than a moment on a thread for such.
+pub(crate) async fn off_runtime<R: Send + 'static>(
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<R, ClientError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| ClientError::CutOff)
+}

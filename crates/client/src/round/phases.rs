@@ -1,0 +1,74 @@
+//! The five phases, in order. Each secret lives in the state of one phase, and is gone with it.
+
+use chacha20::ChaCha20Rng;
+use undertone_protocol::aggregator::PhaseName::{
+    AdvertiseKeys, ConsistencyCheck, MaskedInput, ShareKeys, Unmask,
+};
+use undertone_protocol::client::{Participant, SentInput, SignedStatement};
+use undertone_protocol::shamir::SystemSplitter;
+use undertone_protocol::vector::RingVector;
+
+use super::seat::Seat;
+use super::{Stop, off_runtime};
+use crate::api::RoundResult;
+use crate::observer::Observer;
+
+impl<O: Observer> Seat<'_, O> {
+    /// Goes through the round with this input. The journal says that it was begun.
+    pub(super) async fn take_part(
+        mut self,
+        participant: Participant,
+        input: RingVector,
+        rng: ChaCha20Rng,
+    ) -> Result<RoundResult, Stop> {
+        let state = self.send_input(participant, input, rng).await?;
+        let state = self.sign_view(state).await?;
+        self.reveal(state).await?;
+        self.result().await
+    }
+
+    /// AdvertiseKeys, ShareKeys and MaskedInput.
+    async fn send_input(
+        &mut self,
+        participant: Participant,
+        input: RingVector,
+        mut rng: ChaCha20Rng,
+    ) -> Result<SentInput, Stop> {
+        let (state, message) = participant.advertise_keys(&mut rng)?;
+        self.send(AdvertiseKeys, message).await?;
+
+        self.wait_for(AdvertiseKeys, ShareKeys).await?;
+        let directory = self.fetch(ShareKeys, "directory").await?;
+        let step = move || state.share_keys(&directory, &mut SystemSplitter, &mut rng);
+        let (state, message) = off_runtime(step).await??;
+        self.send(ShareKeys, message).await?;
+
+        self.wait_for(ShareKeys, MaskedInput).await?;
+        let path = format!("dealt/{}", self.index);
+        let dealt = self.fetch(MaskedInput, &path).await?;
+        let (state, message) = off_runtime(move || state.masked_input(&dealt, input)).await??;
+        // From here on the cost is paid, whether the message arrives or not.
+        self.journal.spend(self.round).await?;
+        self.send(MaskedInput, message).await?;
+        Ok(state)
+    }
+
+    /// ConsistencyCheck: one statement a round, ever.
+    async fn sign_view(&mut self, state: SentInput) -> Result<SignedStatement, Stop> {
+        self.wait_for(MaskedInput, ConsistencyCheck).await?;
+        let survivors = self.fetch(ConsistencyCheck, "survivors").await?;
+        let (state, message) = state.consistency_check(&survivors)?;
+        self.journal.sign(self.round).await?;
+        self.send(ConsistencyCheck, message).await?;
+        Ok(state)
+    }
+
+    /// Unmask: one answer a round, ever, whatever happens to this process.
+    async fn reveal(&mut self, state: SignedStatement) -> Result<(), Stop> {
+        self.wait_for(ConsistencyCheck, Unmask).await?;
+        let statements = self.fetch(Unmask, "statements").await?;
+        let message = off_runtime(move || state.unmask(&statements)).await??;
+        self.journal.answer(self.round).await?;
+        self.send(Unmask, message).await
+    }
+}

@@ -1,0 +1,173 @@
+//! Before a round: is it what it says it is, and does this client agree to it?
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use undertone_privacy::Mechanism;
+use undertone_protocol::ProtocolError;
+use undertone_protocol::adapter::Adapter;
+use undertone_protocol::aggregator::PhaseName;
+use undertone_protocol::client::Participant;
+use undertone_protocol::encoding::FixedPoint;
+use undertone_protocol::id::{MechanismDigest, ModelDigest, RoundId, RoundNumber, TrainingDigest};
+use undertone_protocol::params::RoundParams;
+
+use super::{Stop, off_runtime};
+use crate::api::{Link, MECHANISM_LIMIT, PARAMS_LIMIT, Stage, TRAINING_LIMIT, adapter_limit};
+use crate::client::{Client, Settings};
+use crate::error::LostReason;
+use crate::observer::Observer;
+use crate::policy::DeclineReason;
+use crate::trainer::Trainer;
+
+/// A round that this client has checked and agrees to.
+pub(super) struct Prepared {
+    pub(super) participant: Participant,
+    pub(super) adapter: Adapter,
+    pub(super) mechanism: Mechanism,
+    pub(super) encoding: FixedPoint,
+}
+
+impl<T: Trainer, O: Observer> Client<T, O> {
+    /// Fetches what the round consists of and checks it: each digest over the very bytes that will
+    /// be used, the protocol's own rules, and the local policy. Cheap checks come first.
+    pub(super) async fn prepare(
+        &mut self,
+        round: RoundId,
+        number: RoundNumber,
+    ) -> Result<Prepared, Stop> {
+        let task = self.config.task;
+        if self.journal.has_begun(round) {
+            return Err(DeclineReason::BegunBefore.into());
+        }
+        if self.journal.in_doubt() {
+            self.journal.abstain(task, round, number).await?;
+            return Err(DeclineReason::TornJournal.into());
+        }
+        let params = Arc::new(self.params(round, number).await?);
+        // Binds the roster that was checked when joining.
+        let identity = Arc::clone(&self.config.identity);
+        let roster = Arc::clone(&self.roster);
+        let participant = Participant::new(Arc::clone(&params), roster, identity)?;
+        let begun = self.journal.rounds_begun(task);
+        self.config.policy.check_params(&params, begun)?;
+
+        let mut link = self.link(Some(&params));
+        let status = link.status(round, None).await?;
+        if status.round != round || status.phase != Stage::Open(PhaseName::AdvertiseKeys) {
+            return Err(DeclineReason::UnderWay.into());
+        }
+        let mechanism = self.mechanism(&params).await?;
+        let (ledger, _) = self.journal.ledger(self.config.policy.budget);
+        self.config.policy.check_mechanism(&mechanism, &ledger)?;
+        let encoding = encoding(&params, &mechanism)?;
+        self.fetch_training(&params).await?;
+        let adapter = self.adapter(&params).await?;
+        Ok(Prepared {
+            participant,
+            adapter,
+            mechanism,
+            encoding,
+        })
+    }
+
+    /// The parameters, whose digest must be the round's id.
+    async fn params(&mut self, round: RoundId, number: RoundNumber) -> Result<RoundParams, Stop> {
+        let path = format!("v1/rounds/{round}/params");
+        let bytes = self.link(None).bytes(path, PARAMS_LIMIT).await?;
+        let params = RoundParams::decode(&bytes).map_err(DeclineReason::Protocol)?;
+        if params.id() != round {
+            return Err(conflict("the round's id").into());
+        }
+        if params.round != number || params.task != self.config.task {
+            let said = format!(
+                "round {round} was announced as number {number} of task {}, its parameters say \
+                 number {} of task {}",
+                self.config.task, params.round, params.task
+            );
+            return Err(LostReason::Misbehaving(said).into());
+        }
+        Ok(params)
+    }
+
+    async fn mechanism(&mut self, params: &RoundParams) -> Result<Mechanism, Stop> {
+        if let Some((digest, mechanism)) = &self.settings.mechanism
+            && *digest == params.mechanism
+        {
+            return Ok(*mechanism);
+        }
+        let path = format!("v1/tasks/{}/mechanism", params.task);
+        let bytes = self.link(Some(params)).bytes(path, MECHANISM_LIMIT).await?;
+        if MechanismDigest::of(&bytes) != params.mechanism {
+            return Err(conflict("the mechanism's digest").into());
+        }
+        let mechanism: Mechanism = serde_json::from_slice(&bytes)
+            .map_err(|e| DeclineReason::MechanismFormat(e.to_string()))?;
+        self.settings.mechanism = Some((params.mechanism, mechanism));
+        Ok(mechanism)
+    }
+
+    async fn fetch_training(&mut self, params: &RoundParams) -> Result<(), Stop> {
+        if let Some((digest, _)) = &self.settings.training
+            && *digest == params.training
+        {
+            return Ok(());
+        }
+        let path = format!("v1/tasks/{}/training", params.task);
+        let bytes = self.link(Some(params)).bytes(path, TRAINING_LIMIT).await?;
+        if TrainingDigest::of(&bytes) != params.training {
+            return Err(conflict("the training settings' digest").into());
+        }
+        self.settings.training = Some((params.training, bytes));
+        Ok(())
+    }
+
+    async fn adapter(&mut self, params: &RoundParams) -> Result<Adapter, Stop> {
+        let path = format!("v1/rounds/{}/adapter", params.id());
+        let vector = params.vector_length();
+        let bytes = self
+            .link(Some(params))
+            .bytes(path, adapter_limit(vector))
+            .await?;
+        let (digest, adapter) =
+            off_runtime(move || (ModelDigest::of(&bytes), Adapter::from_bytes(&bytes))).await?;
+        if digest != params.model {
+            return Err(conflict("the adapter's digest").into());
+        }
+        let adapter = adapter.map_err(|e| DeclineReason::Adapter(e.to_string()))?;
+        if adapter.len() != vector {
+            let adapter = adapter.len();
+            return Err(DeclineReason::AdapterLength { adapter, vector }.into());
+        }
+        Ok(adapter)
+    }
+
+    /// A line whose requests are made again for as long as the first phase may take, and longer.
+    fn link(&mut self, params: Option<&RoundParams>) -> Link<'_, O> {
+        let phase = params.map_or(0, |p| PhaseName::AdvertiseKeys.deadline_ms(p));
+        let phase = Duration::from_millis(phase.into());
+        Link {
+            http: &self.http,
+            observer: &mut self.observer,
+            patience: self.config.patience.saturating_add(phase),
+        }
+    }
+}
+
+impl Settings {
+    /// The training settings of the round that was prepared last.
+    pub(super) fn training(&self) -> &[u8] {
+        self.training.as_ref().map_or(&[], |(_, bytes)| bytes)
+    }
+}
+
+/// The encoding, refused if the sum of the largest directory could overflow the ring.
+fn encoding(params: &RoundParams, mechanism: &Mechanism) -> Result<FixedPoint, DeclineReason> {
+    let largest = u32::try_from(params.largest_directory()).unwrap_or(u32::MAX);
+    let (clip, scale) = (mechanism.update_clip, mechanism.scale);
+    Ok(FixedPoint::new(params.ring(), clip, scale, largest)?)
+}
+
+fn conflict(what: &'static str) -> ProtocolError {
+    ProtocolError::ViewMismatch { what }
+}

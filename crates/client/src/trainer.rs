@@ -1,0 +1,42 @@
+//! What the embedding application supplies: local training.
+
+use std::error::Error;
+use std::future::Future;
+
+use undertone_privacy::Mechanism;
+use undertone_protocol::adapter::Adapter;
+use undertone_protocol::id::RoundNumber;
+
+/// One round's work for a [`Trainer`]. Everything in it matches the digests that the round's id
+/// binds.
+#[derive(Debug, Clone, Copy)]
+pub struct Work<'a> {
+    /// The round's number within the task, from 1.
+    pub round: RoundNumber,
+    /// The global adapter that the round starts from.
+    pub adapter: &'a Adapter,
+    /// The training settings: JSON, exactly the bytes that the training digest covers.
+    pub training: &'a [u8],
+    /// The mechanism that the local policy accepted and that the ledger will be charged for.
+    pub mechanism: &'a Mechanism,
+}
+
+/// Local training on the data that stays here.
+pub trait Trainer: Send {
+    /// Why training failed.
+    type Error: Error + Send + Sync + 'static;
+
+    /// Trains from `work.adapter` on local data and returns the update: trained values less
+    /// starting values, `[work.adapter.len()]`, in the adapter's canonical order, all finite.
+    ///
+    /// It must run the mechanism that `work.mechanism` names, and refuse training settings that
+    /// disagree with it: the privacy ledger is charged for the mechanism, whatever was run.
+    /// It must not block the runtime's thread; computation belongs on a thread of its own.
+    ///
+    /// # Errors
+    /// An error ends [`Client::run`](crate::Client::run). Nothing has left this machine by then.
+    fn train(
+        &mut self,
+        work: Work<'_>,
+    ) -> impl Future<Output = Result<Vec<f32>, Self::Error>> + Send;
+}
