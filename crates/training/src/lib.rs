@@ -15,6 +15,7 @@ pub mod fixture;
 pub mod metrics;
 pub mod model;
 mod ops;
+pub mod simulation;
 pub mod tokenize;
 pub mod train;
 mod workers;

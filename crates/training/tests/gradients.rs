@@ -1,4 +1,10 @@
 //! Per-example gradients: right, uncoupled, clipped, of bounded influence.
+#![allow(clippy::unwrap_used, reason = "a failed set-up fails the test")]
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "small counts"
+)]
 
 use std::sync::Arc;
 

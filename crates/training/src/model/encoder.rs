@@ -185,3 +185,82 @@ pub(crate) fn mean_pool(x: &Tensor, lengths: &[usize]) -> Result<Tensor> {
     let weights = Tensor::from_vec(weights, (batch, 1, length), &Device::Cpu)?;
     Ok(weights.matmul(x)?.squeeze(1)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    fn sentence_vector(encoder: &Encoder, ids: &[u32], length: usize) -> Vec<f32> {
+        let lengths: Arc<[usize]> = Arc::from([ids.len()]);
+        let mut x = encoder.embed(&[ids], length).unwrap();
+        for index in 0..encoder.config().num_hidden_layers {
+            x = encoder.layer(index, &x, &lengths, &[]).unwrap();
+        }
+        mean_pool(&x, &lengths)
+            .unwrap()
+            .flatten_all()
+            .unwrap()
+            .to_vec1()
+            .unwrap()
+    }
+
+    fn assert_close(got: &[f32], expected: &[f32]) {
+        for (i, (a, b)) in got.iter().zip(expected).enumerate() {
+            assert!((a - b).abs() < 2e-5, "value {i}: {a} against {b}");
+        }
+    }
+
+    /// Expected values: the same files through an independent BERT forward pass in numpy, `f64`.
+    #[test]
+    fn the_forward_pass_gives_the_known_answer() {
+        let encoder = fixture::encoder().unwrap();
+        let expected = [
+            -0.512_417, 0.257_124, 1.030_008, -1.742_51, -1.298_018, 0.350_45, -0.455_731,
+            0.959_554, 0.434_112, 0.353_798, -0.180_085, -0.016_444, 0.115_275, -0.078_434,
+            -0.861_861, 1.439_747,
+        ];
+        let ids = [2, 4, 20, 43, 7, 33, 3];
+        for length in [ids.len(), 12] {
+            assert_close(&sentence_vector(&encoder, &ids, length), &expected);
+        }
+    }
+
+    /// The same for the real model, on "The quick brown fox jumps over the lazy dog."
+    #[test]
+    #[ignore = "needs scripts/fetch-demo-data.sh"]
+    fn the_real_model_gives_the_known_answer() {
+        let repository = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+        let cache = std::env::var("UNDERTONE_CACHE")
+            .unwrap_or_else(|_| format!("{repository}/.cache/undertone"));
+        let folder = Path::new(&cache).join("model");
+        let encoder = Encoder::load(&folder).unwrap();
+        let tokenizer = crate::TextTokenizer::load(&folder.join("tokenizer.json")).unwrap();
+        let ids = tokenizer
+            .encode(&["The quick brown fox jumps over the lazy dog."], 64)
+            .unwrap();
+        let expected_ids = [
+            101, 1996, 4248, 2829, 4419, 14523, 2058, 1996, 13971, 3899, 1012, 102,
+        ];
+        assert_eq!(ids[0], expected_ids);
+        let expected = [
+            0.238_29, 0.319_653, 0.261_314, 0.420_612, 0.145_059, -0.204_099, -0.014_13,
+            -0.325_124, -0.013_538, 0.119_72, 0.260_487, 0.302_41, -0.211_235, -0.144_366,
+            0.041_728, -0.142_31,
+        ];
+        assert_close(&sentence_vector(&encoder, &ids[0], 16), &expected);
+    }
+
+    #[test]
+    fn an_unknown_token_is_an_error() {
+        let encoder = fixture::encoder().unwrap();
+        assert!(matches!(
+            encoder.embed(&[&[9999]], 4),
+            Err(TrainingError::Model(_))
+        ));
+        assert!(matches!(
+            encoder.embed(&[&[1]], 4000),
+            Err(TrainingError::Config(_))
+        ));
+    }
+}

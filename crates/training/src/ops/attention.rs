@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::kernel::{dot, exp, max, simd, sum_by};
+use super::kernel::{dot, exp, kernel, max, sum_by};
 use super::{Matrices, matmul, tensor, values, with_values};
 
 /// How a batch is cut into heads and where its padding starts.
@@ -74,9 +74,10 @@ impl Sizes {
     }
 }
 
-/// Softmax over the first `valid` scores of each row, times `scale` before; the rest become zero.
-fn masked_softmax(scores: &mut [f32], length: usize, valid: usize, scale: f32) {
-    simd(|| {
+kernel! {
+    /// Softmax over the first `valid` scores of each row, times `scale` before; the rest become
+    /// zero.
+    fn masked_softmax(scores: &'a mut [f32], length: usize, valid: usize, scale: f32) {
         for row in scores.chunks_exact_mut(length) {
             let (row, padding) = row.split_at_mut(valid);
             let top = max(row) * scale;
@@ -89,22 +90,24 @@ fn masked_softmax(scores: &mut [f32], length: usize, valid: usize, scale: f32) {
             }
             padding.fill(0.0);
         }
-    });
+    }
 }
 
-/// Turns the gradient of probabilities into that of the unscaled scores, in place.
-fn softmax_backward(probabilities: &[f32], grad: &mut [f32], length: usize, scale: f32) {
-    simd(|| {
-        for (p, g) in probabilities
-            .chunks_exact(length)
-            .zip(grad.chunks_exact_mut(length))
-        {
+kernel! {
+    /// Turns the gradient of probabilities into that of the unscaled scores, in place.
+    fn softmax_backward(
+        probabilities: &'a [f32],
+        grad: &'a mut [f32],
+        length: usize,
+        scale: f32,
+    ) {
+        for (p, g) in probabilities.chunks_exact(length).zip(grad.chunks_exact_mut(length)) {
             let mean = dot(p, g);
             for (g, p) in g.iter_mut().zip(p) {
                 *g = scale * p * (*g - mean);
             }
         }
-    });
+    }
 }
 
 struct Attention {

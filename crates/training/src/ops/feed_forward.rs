@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
-use super::kernel::{gelu, gelu_derivative, simd};
+use super::kernel::{gelu, gelu_derivative, kernel};
 use super::linear::Linear;
 use super::norm::Norm;
 use super::{tensor, values, with_values};
@@ -21,6 +21,22 @@ pub(crate) struct FeedForward {
 struct Saved {
     before_gelu: Vec<f32>,
     before_norm: Vec<f32>,
+}
+
+kernel! {
+    fn activate(x: &'a [f32], y: &'a mut [f32]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = gelu(*x);
+        }
+    }
+}
+
+kernel! {
+    fn activate_backward(x: &'a [f32], grad: &'a mut [f32]) {
+        for (g, x) in grad.iter_mut().zip(x) {
+            *g *= gelu_derivative(*x);
+        }
+    }
 }
 
 struct FrozenFeedForward {
@@ -40,11 +56,7 @@ impl CustomOp1 for FrozenFeedForward {
         let rows = input.len() / block.up.input;
         let before_gelu = block.up.forward(x, layout.start_offset(), rows)?;
         let mut active = vec![0.0; before_gelu.len()];
-        simd(|| {
-            for (a, x) in active.iter_mut().zip(&before_gelu) {
-                *a = gelu(*x);
-            }
-        });
+        activate(&before_gelu, &mut active);
         let mut y = block.down.forward(&CpuStorage::F32(active), 0, rows)?;
         for (y, x) in y.iter_mut().zip(input) {
             *y += x;
@@ -70,11 +82,7 @@ impl CustomOp1 for FrozenFeedForward {
         block.norm.backward(&saved.before_norm, &mut grad);
         let grad = CpuStorage::F32(grad);
         let mut inner = block.down.backward(&grad, rows)?;
-        simd(|| {
-            for (g, x) in inner.iter_mut().zip(&saved.before_gelu) {
-                *g *= gelu_derivative(*x);
-            }
-        });
+        activate_backward(&saved.before_gelu, &mut inner);
         let mut total = block.up.backward(&CpuStorage::F32(inner), rows)?;
         for (t, g) in total.iter_mut().zip(grad.as_slice::<f32>()?) {
             *t += g;

@@ -1,7 +1,9 @@
 //! Element-wise kernels on slices, written so that the compiler vectorises them.
 //!
-//! [`simd`] runs a closure compiled for the widest instruction set of the machine. Everything a
-//! kernel calls must be inlined into that closure, hence `#[inline(always)]`.
+//! [`kernel!`] declares a function that is compiled once for each instruction set and picks the
+//! widest one of the machine when called. Everything it calls must be inlined into it, hence
+//! `#[inline(always)]`: a call out would leave the instruction set, and `mul_add` would become a
+//! library call.
 #![allow(
     clippy::inline_always,
     reason = "code is compiled per instruction set at the call site"
@@ -10,11 +12,30 @@
 /// Independent partial results of a reduction, so that it vectorises without reordering floats.
 const LANES: usize = 16;
 
-/// Runs `f` with the widest instruction set the machine has.
-#[inline]
-pub(crate) fn simd<R>(f: impl FnOnce() -> R) -> R {
-    pulp::Arch::new().dispatch(f)
+/// Declares a function without result; its borrowed arguments have the lifetime `'a`.
+macro_rules! kernel {
+    ($(#[$attribute:meta])* $visibility:vis fn $name:ident($($arg:ident: $type:ty),+ $(,)?) $body:block)
+    => {
+        $(#[$attribute])*
+        $visibility fn $name<'a>($($arg: $type),+) {
+            struct Kernel<'a> {
+                $($arg: $type,)+
+                lifetime: std::marker::PhantomData<&'a ()>,
+            }
+            impl pulp::WithSimd for Kernel<'_> {
+                type Output = ();
+                #[allow(clippy::inline_always, reason = "compiled once for each instruction set")]
+                #[inline(always)]
+                fn with_simd<S: pulp::Simd>(self, _: S) {
+                    let Self { $($arg,)+ .. } = self;
+                    $body
+                }
+            }
+            pulp::Arch::new().dispatch(Kernel { $($arg,)+ lifetime: std::marker::PhantomData });
+        }
+    };
 }
+pub(super) use kernel;
 
 /// `e^x`, relative error below 2 units in the last place on [-87, 88]; clamped outside.
 #[inline(always)]
@@ -143,19 +164,31 @@ mod tests {
         sum * 2.0 / std::f64::consts::PI.sqrt()
     }
 
+    kernel! {
+        fn apply(f: fn(f32) -> f32, x: f32, y: &'a mut f32) {
+            *y = f(x);
+        }
+    }
+
+    fn call(f: fn(f32) -> f32, x: f32) -> f32 {
+        let mut y = 0.0;
+        apply(f, x, &mut y);
+        y
+    }
+
     #[test]
     fn exp_and_erf_match_double_precision() {
         for i in -8000_i16..=8000 {
             let x = f32::from(i) / 1000.0;
             let wide = f64::from(x);
-            let e = f64::from(simd(|| exp(x)));
+            let e = f64::from(call(exp, x));
             assert!((e / wide.exp() - 1.0).abs() < 2.5e-7, "exp({x})");
             if x.abs() < 4.5 {
-                let r = f64::from(simd(|| erf(x)));
+                let r = f64::from(call(erf, x));
                 assert!((r - erf_reference(wide)).abs() < 5e-7, "erf({x}) = {r}");
             }
         }
-        assert!(simd(|| exp(-200.0)) < 1e-37);
+        assert!(call(exp, -200.0) < 1e-37);
     }
 
     #[test]
@@ -165,7 +198,7 @@ mod tests {
             let cdf = |x: f64| 0.5 * (1.0 + erf_reference(x / 2.0_f64.sqrt()));
             let slope = ((x + 1e-5) * cdf(x + 1e-5) - (x - 1e-5) * cdf(x - 1e-5)) / 2e-5;
             #[allow(clippy::cast_possible_truncation)]
-            let got = f64::from(simd(|| gelu_derivative(x as f32)));
+            let got = f64::from(call(gelu_derivative, x as f32));
             assert!((got - slope).abs() < 2e-6, "{x}: {got} {slope}");
         }
     }
@@ -174,8 +207,8 @@ mod tests {
     #[allow(clippy::float_cmp, reason = "small integers are exact")]
     fn reductions_cover_ragged_rows() {
         let row: Vec<f32> = (0..37_u8).map(f32::from).collect();
-        assert_eq!(simd(|| sum_by(&row, |x| x)), 666.0);
-        assert_eq!(simd(|| dot(&row, &row)), 16206.0);
-        assert_eq!(simd(|| max(&row)), 36.0);
+        assert_eq!(sum_by(&row, |x| x), 666.0);
+        assert_eq!(dot(&row, &row), 16206.0);
+        assert_eq!(max(&row), 36.0);
     }
 }

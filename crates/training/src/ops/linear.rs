@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
-use super::kernel::simd;
+use super::kernel::kernel;
 use super::{Matrices, matmul, tensor, with_values};
 
 /// Frozen weights of `y = x W^T + b`: `weight` is `[output, input]` as in `PyTorch`.
@@ -40,13 +40,7 @@ impl Linear {
             Matrices::one(self.output, self.input).t(),
         )?;
         if !self.bias.is_empty() {
-            simd(|| {
-                for row in y.chunks_exact_mut(self.output) {
-                    for (y, b) in row.iter_mut().zip(&self.bias) {
-                        *y += b;
-                    }
-                }
-            });
+            add_bias(&mut y, &self.bias);
         }
         Ok(y)
     }
@@ -60,6 +54,16 @@ impl Linear {
             &self.weight,
             Matrices::one(self.output, self.input),
         )
+    }
+}
+
+kernel! {
+    fn add_bias(rows: &'a mut [f32], bias: &'a [f32]) {
+        for row in rows.chunks_exact_mut(bias.len()) {
+            for (y, b) in row.iter_mut().zip(bias) {
+                *y += b;
+            }
+        }
     }
 }
 

@@ -2,8 +2,44 @@
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
 
-use super::kernel::{axpy, dot, simd};
+use super::kernel::{axpy, dot, kernel};
 use super::{tensor, values, with_values};
+
+kernel! {
+    /// `y += u C` for each token: `columns` C is `[rank, output]`, `u` `[length, rank]`.
+    fn add_columns(columns: &'a [f32], u: &'a [f32], rank: usize, y: &'a mut [f32]) {
+        let output = columns.len() / rank;
+        for (y, u) in y.chunks_exact_mut(output).zip(u.chunks_exact(rank)) {
+            for (u, column) in u.iter().zip(columns.chunks_exact(output)) {
+                axpy(*u, column, y);
+            }
+        }
+    }
+}
+
+kernel! {
+    /// `out = g C^T` for each token.
+    fn project(columns: &'a [f32], grad: &'a [f32], output: usize, out: &'a mut [f32]) {
+        let rank = columns.len() / output;
+        for (g, out) in grad.chunks_exact(output).zip(out.chunks_exact_mut(rank)) {
+            for (out, column) in out.iter_mut().zip(columns.chunks_exact(output)) {
+                *out = dot(g, column);
+            }
+        }
+    }
+}
+
+kernel! {
+    /// `columns += u^T g`, summed over the tokens.
+    fn accumulate(u: &'a [f32], grad: &'a [f32], output: usize, columns: &'a mut [f32]) {
+        let rank = columns.len() / output;
+        for (u, g) in u.chunks_exact(rank).zip(grad.chunks_exact(output)) {
+            for (u, column) in u.iter().zip(columns.chunks_exact_mut(output)) {
+                axpy(*u, g, column);
+            }
+        }
+    }
+}
 
 struct LowRankAdd;
 
@@ -71,16 +107,7 @@ impl CustomOp3 for LowRankAdd {
             .enumerate()
         {
             let columns = sizes.columns(b, i);
-            simd(|| {
-                let tokens = y
-                    .chunks_exact_mut(sizes.output)
-                    .zip(u.chunks_exact(sizes.rank));
-                for (y, u) in tokens {
-                    for (u, column) in u.iter().zip(columns.chunks_exact(sizes.output)) {
-                        axpy(*u, column, y);
-                    }
-                }
-            });
+            add_columns(&columns, u, sizes.rank, y);
         }
         Ok((CpuStorage::F32(y), base_layout.shape().clone()))
     }
@@ -116,18 +143,16 @@ impl CustomOp3 for LowRankAdd {
 
 /// `g_i B_i`: `[batch, length, rank]`.
 fn input_gradient(sizes: Sizes, b: &[f32], grad: &[f32]) -> Vec<f32> {
-    let mut out = Vec::with_capacity(grad.len() / sizes.output * sizes.rank);
+    let mut out = vec![0.0; grad.len() / sizes.output * sizes.rank];
     for (i, grad) in grad.chunks_exact(sizes.length * sizes.output).enumerate() {
         let columns = sizes.columns(b, i);
-        simd(|| {
-            for g in grad.chunks_exact(sizes.output) {
-                out.extend(
-                    columns
-                        .chunks_exact(sizes.output)
-                        .map(|column| dot(g, column)),
-                );
-            }
-        });
+        let size = sizes.length * sizes.rank;
+        project(
+            &columns,
+            grad,
+            sizes.output,
+            &mut out[i * size..(i + 1) * size],
+        );
     }
     out
 }
@@ -148,13 +173,7 @@ fn matrix_gradient(sizes: Sizes, u: &[f32], grad: &[f32]) -> Vec<f32> {
         .zip(grad.chunks_exact(length * output));
     for (i, (u, grad)) in examples.enumerate() {
         columns.fill(0.0);
-        simd(|| {
-            for (u, g) in u.chunks_exact(rank).zip(grad.chunks_exact(output)) {
-                for (u, column) in u.iter().zip(columns.chunks_exact_mut(output)) {
-                    axpy(*u, g, column);
-                }
-            }
-        });
+        accumulate(u, grad, output, &mut columns);
         let start = if shared { 0 } else { i * output * rank };
         for (r, column) in columns.chunks_exact(output).enumerate() {
             for (o, x) in column.iter().enumerate() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
-use super::kernel::{dot, simd, sum_by};
+use super::kernel::{dot, kernel, sum_by};
 use super::{tensor, values, with_values};
 
 /// Frozen layer normalisation (Ba et al. 2016): `gamma` and `beta` are `[width]`.
@@ -17,40 +17,49 @@ pub(crate) struct Norm {
 impl Norm {
     /// Normalises each row of `rows` in place.
     pub(crate) fn forward(&self, rows: &mut [f32]) {
-        let width = self.gamma.len();
-        simd(|| {
-            for row in rows.chunks_exact_mut(width) {
-                let (mean, rstd) = moments(row, self.eps);
-                for ((x, g), b) in row.iter_mut().zip(&self.gamma).zip(&self.beta) {
-                    *x = ((*x - mean) * rstd).mul_add(*g, *b);
-                }
-            }
-        });
+        normalise(self, rows);
     }
 
     /// Turns `grad`, the gradient of the output, into that of the input `rows`, in place.
     pub(super) fn backward(&self, rows: &[f32], grad: &mut [f32]) {
-        let width = self.gamma.len();
-        let mut centred = vec![0.0; width];
-        simd(|| {
-            for (row, grad) in rows.chunks_exact(width).zip(grad.chunks_exact_mut(width)) {
-                let (mean, rstd) = moments(row, self.eps);
-                for ((n, x), (g, gamma)) in centred
-                    .iter_mut()
-                    .zip(row)
-                    .zip(grad.iter_mut().zip(&self.gamma))
-                {
-                    *n = (x - mean) * rstd;
-                    *g *= gamma;
-                }
-                let inv = 1.0 / count(width);
-                let mean_grad = sum_by(grad, |g| g) * inv;
-                let mean_product = dot(grad, &centred) * inv;
-                for (g, n) in grad.iter_mut().zip(&centred) {
-                    *g = rstd * (*g - mean_grad - n * mean_product);
-                }
+        let mut centred = vec![0.0; self.gamma.len()];
+        normalise_backward(self, rows, &mut centred, grad);
+    }
+}
+
+kernel! {
+    fn normalise(norm: &'a Norm, rows: &'a mut [f32]) {
+        for row in rows.chunks_exact_mut(norm.gamma.len()) {
+            let (mean, rstd) = moments(row, norm.eps);
+            for ((x, g), b) in row.iter_mut().zip(&norm.gamma).zip(&norm.beta) {
+                *x = ((*x - mean) * rstd).mul_add(*g, *b);
             }
-        });
+        }
+    }
+}
+
+kernel! {
+    fn normalise_backward(
+        norm: &'a Norm,
+        rows: &'a [f32],
+        centred: &'a mut [f32],
+        grad: &'a mut [f32],
+    ) {
+        let width = norm.gamma.len();
+        for (row, grad) in rows.chunks_exact(width).zip(grad.chunks_exact_mut(width)) {
+            let (mean, rstd) = moments(row, norm.eps);
+            let inputs = centred.iter_mut().zip(row).zip(grad.iter_mut().zip(&norm.gamma));
+            for ((n, x), (g, gamma)) in inputs {
+                *n = (x - mean) * rstd;
+                *g *= gamma;
+            }
+            let inv = 1.0 / count(width);
+            let mean_grad = sum_by(grad, |g| g) * inv;
+            let mean_product = dot(grad, centred) * inv;
+            for (g, n) in grad.iter_mut().zip(centred.iter()) {
+                *g = rstd * (*g - mean_grad - n * mean_product);
+            }
+        }
     }
 }
 

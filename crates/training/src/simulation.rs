@@ -1,0 +1,158 @@
+//! Whole trainings in one process, without a protocol: what a federated run is compared with.
+//!
+//! `generator` supplies each trainer's randomness by the trainer's number; `progress` gets rounds
+//! done and rounds in all.
+
+use std::sync::Arc;
+
+use rand_core::CryptoRng;
+use undertone_protocol::adapter::Adapter;
+
+use crate::config::TrainingConfig;
+use crate::error::{Result, TrainingError};
+use crate::features::Features;
+use crate::metrics::Metrics;
+use crate::model::{Encoder, Model};
+use crate::train::{LocalTrainer, evaluate};
+
+/// Clients' features, and the held-out ones.
+pub type Data<'a> = (&'a [Features], &'a Features);
+
+/// Federated averaging (`McMahan` et al. 2017, equal weights) over the clients that `in_sum` says
+/// for (round from 1, client): every client trains in every round, as in a real run, where a
+/// client does not know that it will vanish. Evaluates the last model.
+///
+/// # Errors
+/// [`TrainingError`] if the parts do not fit together, or if a round has nobody in its sum.
+pub fn federated<R: CryptoRng>(
+    model: &Arc<Model>,
+    (clients, held_out): Data<'_>,
+    rounds: u32,
+    in_sum: impl Fn(u32, usize) -> bool,
+    mut generator: impl FnMut(usize) -> R,
+    mut progress: impl FnMut(u32, u32),
+) -> Result<Metrics> {
+    let mut trainers = clients
+        .iter()
+        .enumerate()
+        .map(|(i, features)| LocalTrainer::new(Arc::clone(model), features.clone(), generator(i)))
+        .collect::<Result<Vec<_>>>()?;
+    let mut global = model.initial_adapter();
+    for round in 1..=rounds {
+        let mut sum = vec![0.0_f64; global.len()];
+        let mut count = 0_u32;
+        for (client, trainer) in trainers.iter_mut().enumerate() {
+            if !in_sum(round, client) {
+                continue;
+            }
+            let update = trainer.train(&global, |_, _| ())?;
+            sum.iter_mut()
+                .zip(&update.delta)
+                .for_each(|(s, d)| *s += f64::from(*d));
+            count += 1;
+        }
+        if count == 0 {
+            return Err(TrainingError::NoData(format!(
+                "nobody is in the sum of round {round}"
+            )));
+        }
+        global = moved(&global, &sum, 1.0 / f64::from(count))?;
+        progress(round, rounds);
+    }
+    evaluate(model, &global, held_out)
+}
+
+/// One trainer on all features in one place, without noise, `steps_factor` times the steps of a
+/// client, with batches as large as a client's `batch`. Evaluates the last model.
+///
+/// # Errors
+/// [`TrainingError`] if the parts do not fit together.
+pub fn central<R: CryptoRng>(
+    encoder: &Arc<Encoder>,
+    config: &TrainingConfig,
+    (pooled, held_out): (&Features, &Features),
+    (rounds, batch): (u32, f64),
+    rng: R,
+    progress: impl FnMut(u32, u32),
+) -> Result<Metrics> {
+    #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    let sampling_rate = (batch / pooled.len().max(1) as f64).min(1.0);
+    let config = TrainingConfig {
+        sampling_rate,
+        ..config.without_privacy()
+    };
+    let model = Arc::new(Model::new(Arc::clone(encoder), config)?);
+    alone(&model, (pooled, held_out), rounds, rng, progress)
+}
+
+/// One trainer by itself for as many rounds. Evaluates the last model.
+///
+/// # Errors
+/// [`TrainingError`] if the parts do not fit together.
+pub fn alone<R: CryptoRng>(
+    model: &Arc<Model>,
+    (features, held_out): (&Features, &Features),
+    rounds: u32,
+    rng: R,
+    mut progress: impl FnMut(u32, u32),
+) -> Result<Metrics> {
+    let mut trainer = LocalTrainer::new(Arc::clone(model), features.clone(), rng)?;
+    let mut adapter = model.initial_adapter();
+    for round in 1..=rounds {
+        let update: Vec<f64> = trainer
+            .train(&adapter, |_, _| ())?
+            .delta
+            .into_iter()
+            .map(f64::from)
+            .collect();
+        adapter = moved(&adapter, &update, 1.0)?;
+        progress(round, rounds);
+    }
+    evaluate(model, &adapter, held_out)
+}
+
+/// Every client [`alone`]; the mean of their metrics. `progress` gets clients done and in all.
+///
+/// # Errors
+/// [`TrainingError`] if the parts do not fit together or there is no client.
+pub fn alone_mean<R: CryptoRng>(
+    model: &Arc<Model>,
+    (clients, held_out): Data<'_>,
+    rounds: u32,
+    mut generator: impl FnMut(usize) -> R,
+    mut progress: impl FnMut(u32, u32),
+) -> Result<Metrics> {
+    let count = u32::try_from(clients.len()).unwrap_or(u32::MAX);
+    if count == 0 {
+        return Err(TrainingError::NoData(
+            "there is no client to train alone".to_owned(),
+        ));
+    }
+    let mut mean = Metrics {
+        accuracy: 0.0,
+        auc: Some(0.0),
+        loss: 0.0,
+    };
+    for (done, features) in (1..).zip(clients) {
+        let rng = generator(usize::try_from(done - 1).unwrap_or(0));
+        let metrics = alone(model, (features, held_out), rounds, rng, |_, _| ())?;
+        mean.accuracy += metrics.accuracy / f64::from(count);
+        mean.loss += metrics.loss / f64::from(count);
+        mean.auc = mean
+            .auc
+            .zip(metrics.auc)
+            .map(|(sum, auc)| sum + auc / f64::from(count));
+        progress(done, count);
+    }
+    Ok(mean)
+}
+
+/// `adapter + factor * update`.
+fn moved(adapter: &Adapter, update: &[f64], factor: f64) -> Result<Adapter> {
+    let values = adapter.values().iter().zip(update);
+    #[allow(clippy::cast_possible_truncation, reason = "adapters hold f32")]
+    let values = values
+        .map(|(v, u)| (f64::from(*v) + factor * u) as f32)
+        .collect();
+    Ok(adapter.with_values(values)?)
+}
