@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -87,9 +87,23 @@ async fn open_sqlite(url: &str) -> Result<Pools> {
             .connect_lazy_with(options.clone())
     };
     let writer = pool(1);
-    SQLITE.run(&writer).await?;
+    migrate_sqlite(&writer).await?;
     let readers = pool(SQLITE_READERS);
     Ok(Pools::Sqlite { writer, readers })
+}
+
+/// Two processes that start at once both find the schema missing, and one fails to make it, having
+/// no lock to wait for as Postgres has. When it looks again, the schema is there.
+async fn migrate_sqlite(writer: &SqlitePool) -> Result<()> {
+    for _ in 0..20 {
+        match SQLITE.run(writer).await {
+            Err(MigrateError::Execute(_) | MigrateError::ExecuteMigration(..)) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            result => return Ok(result?),
+        }
+    }
+    Ok(SQLITE.run(writer).await?)
 }
 
 /// Waits for a first connection; `address` is shown to the user.

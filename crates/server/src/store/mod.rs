@@ -66,7 +66,12 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// Durable state of tasks and rounds.
 ///
 /// Times are milliseconds since the Unix epoch, given by the caller. Every method is one
-/// transaction; rows are locked in the order task, round, sum.
+/// transaction; rows are locked in the order task, round, sum. What is changed must be there: an
+/// unknown task or round is [`StoreError::Missing`].
+///
+/// A method whose connection breaks while it commits is tried again, and may then find its own
+/// work: a message is `Repeated`, and a change says that it was not this call that made it. A
+/// caller looks at the state, not at who brought it about.
 pub trait Store: Clone + Send + Sync + 'static {
     /// Whether the database answers.
     fn ping(&self) -> impl Future<Output = Result<()>> + Send;
@@ -107,6 +112,9 @@ pub trait Store: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<RoundRecord>>> + Send;
 
     /// Stores one message of a phase other than MaskedInput, if that phase is open.
+    ///
+    /// A message that was erased when its round ended is not recognised any more: the same bytes
+    /// are `NotOpen` then.
     fn put_message(
         &self,
         round: RoundId,
@@ -117,6 +125,8 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Adds a masked vector to the running sum and stores its signed header as the sender's
     /// MaskedInput message, in one transaction, if the phase is open and the sender has not been
     /// added yet.
+    ///
+    /// The vector's ring and length are the round's: the caller has checked them.
     fn put_input(
         &self,
         round: RoundId,
@@ -144,8 +154,8 @@ pub trait Store: Clone + Send + Sync + 'static {
         length: usize,
     ) -> impl Future<Output = Result<RingVector>> + Send;
 
-    /// Closes phase `from` and opens `to` until `deadline`, if `from` is open. Returns whether it
-    /// did. Once it has, no message of `from` is stored any more.
+    /// Closes phase `from` and opens `to` until `deadline`, if `from` is open and `to` comes right
+    /// after it. Returns whether it did. Once it has, no message of `from` is stored any more.
     fn close_phase(
         &self,
         round: RoundId,

@@ -23,7 +23,8 @@ pub struct AnyStore {
 impl AnyStore {
     /// Opens the database at `url` and brings its schema up to date:
     /// `postgres://user:password@host:port/name`, shared by any number of processes, or
-    /// `sqlite:PATH`, a file that is made if need be and belongs to this process.
+    /// `sqlite:PATH`, a file that is made if need be. One process should serve from such a file;
+    /// others may look in, or add a task, at the same time.
     ///
     /// # Errors
     /// [`StoreError::Address`](super::StoreError::Address) for another kind of address,

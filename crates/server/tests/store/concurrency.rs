@@ -9,7 +9,7 @@ use undertone_protocol::aggregator::PhaseName;
 use undertone_server::store::{Outcome, PutOutcome, Store};
 
 use crate::fixture::{
-    NOW, message, new_round, new_task, put, ring, round_in, soon, sum_of, vector,
+    NOW, message, new_round, new_task, open, put, ring, round_in, soon, sum_of, vector,
 };
 
 const PHASE: PhaseName = PhaseName::MaskedInput;
@@ -159,4 +159,21 @@ pub(crate) async fn dropped_calls_leave_nothing_half_done<S: Store>(store: &S) {
     assert!(stored.len() >= finished.load(Ordering::Relaxed));
     let sum = store.running_sum(round, ring(bits), length).await.unwrap();
     assert_eq!(sum, sum_of(bits, length, stored));
+}
+
+/// Processes that start at once on an empty database: one makes the schema, all find it.
+pub(crate) async fn many_start_at_once(url: &str) {
+    let mut starts = JoinSet::new();
+    for _ in 0..6 {
+        let url = url.to_owned();
+        starts.spawn(async move {
+            let store = open(&url).await;
+            store.create_task(&new_task(1)).await.unwrap();
+            store.close().await;
+        });
+    }
+    soon(starts.join_all()).await;
+    let store = open(url).await;
+    assert_eq!(store.tasks().await.unwrap().len(), 6);
+    store.close().await;
 }

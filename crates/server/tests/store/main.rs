@@ -91,13 +91,14 @@ async fn postgres_is_set_up_once_by_many() {
     let Some(database) = postgres::fresh().await else {
         return;
     };
-    let mut starts = tokio::task::JoinSet::new();
-    for _ in 0..6 {
-        let url = database.url.clone();
-        starts.spawn(async move { fixture::open(&url).await.close().await });
-    }
-    starts.join_all().await;
+    concurrency::many_start_at_once(&database.url).await;
     database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sqlite_is_set_up_once_by_many() {
+    let folder = tempfile::tempdir().unwrap();
+    concurrency::many_start_at_once(&fixture::sqlite_url(&folder)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
