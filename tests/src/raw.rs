@@ -47,6 +47,8 @@ impl Reply {
 impl Http {
     /// Requests to `server`.
     pub fn new(server: &str) -> Self {
+        // The HTTP library wants a TLS provider even for plain HTTP; a second install is refused.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
             http: Client::new(),
             base: format!("{server}/v1"),

@@ -1,0 +1,107 @@
+//! The command line of Undertone: one binary, one file for each sub-command, no logic of its own.
+
+mod account;
+mod demo;
+mod error;
+mod identity;
+mod join;
+mod report;
+mod roster;
+mod serve;
+mod task;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use chacha20::ChaCha20Rng;
+use clap::{Parser, Subcommand};
+use rand_core::SeedableRng;
+use zeroize::Zeroizing;
+
+use error::CliError;
+
+const EXAMPLES: &str = "\
+Examples:
+  See it work, on real mail, in a few minutes:
+    undertone demo
+
+  Run a task of your own:
+    undertone identity new --out authority.key      the task authority, on its own machine
+    undertone identity new --out client.key         each client, on its own machine
+    undertone roster sign --authority authority.key --members members.txt --out task.roster
+    undertone task create --roster task.roster --settings task.toml --model MODEL-FOLDER
+    undertone serve --listen 127.0.0.1:8470
+    undertone join --server http://127.0.0.1:8470 --task ID --identity client.key \\
+                   --authority KEY --model MODEL-FOLDER --data mine.jsonl
+
+`undertone COMMAND --help` says more.";
+
+/// Train a model together on data that nobody shows: secure aggregation, LoRA, differential privacy.
+#[derive(Debug, Parser)]
+#[command(name = "undertone", version, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Join(Box<join::JoinArgs>),
+    Demo(demo::DemoArgs),
+    #[command(subcommand)]
+    Task(task::TaskCommand),
+    #[command(subcommand)]
+    Roster(roster::RosterCommand),
+    #[command(subcommand)]
+    Identity(identity::IdentityCommand),
+    Account(account::AccountArgs),
+}
+
+/// Runs the command line of this process. A failure is one line on standard error and exit
+/// status 1; a wrong flag is clap's message and exit status 2.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = io::stdout().lock();
+    let done = match &cli.command {
+        Command::Serve(args) => serve::run(args, &mut out),
+        Command::Join(args) => join::run(args, &mut out),
+        Command::Demo(args) => demo::run(args, &mut out),
+        Command::Task(command) => task::run(command, &mut out),
+        Command::Roster(command) => roster::run(command, &mut out),
+        Command::Identity(command) => identity::run(command, &mut out),
+        Command::Account(args) => account::run(args, &mut out).map_err(CliError::from),
+    };
+    drop(out);
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(CliError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            // Nothing is left to do if standard error is closed too.
+            let _ = writeln!(io::stderr(), "undertone: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An async runtime for one command.
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)
+}
+
+/// Logs go to standard error, so that standard output stays for results. `RUST_LOG` overrides.
+fn init_logs(default: &str) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    // A second subscriber in one process is refused; the first then stays.
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+}
+
+/// A cryptographic generator, seeded by the system.
+fn system_generator() -> Result<ChaCha20Rng, CliError> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *seed)?;
+    Ok(ChaCha20Rng::from_seed(*seed))
+}

@@ -1,0 +1,303 @@
+//! A ready-made [`Trainer`]: LoRA fine-tuning of a BERT encoder with DP-SGD in candle.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chacha20::ChaCha20Rng;
+use rand_core::SeedableRng;
+use undertone_privacy::{Mechanism, Noise};
+use undertone_protocol::adapter::Adapter;
+use undertone_training::{
+    Encoder, Features, LabelledTokens, LocalTrainer, Model, TextTokenizer, TrainingConfig,
+    TrainingError,
+};
+
+use crate::trainer::{Trainer, Work};
+
+/// Why local training failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LoraError {
+    /// Training itself failed.
+    #[error(transparent)]
+    Training(#[from] TrainingError),
+    /// The training settings are not what the mechanism says.
+    #[error("the task's training settings disagree with its mechanism: {0}; training is refused")]
+    Disagreement(&'static str),
+    /// The features were made for other settings than the task's.
+    #[error("the task's training settings are not those that the features were made for")]
+    OtherSettings,
+    /// The system's random generator failed.
+    #[error("the system's random generator failed: {0}")]
+    Randomness(#[from] getrandom::Error),
+    /// The computation was cut off.
+    #[error("training was cut off: {0}")]
+    Interrupted(#[from] tokio::task::JoinError),
+}
+
+/// One client's texts, and the model that is fine-tuned on them.
+#[derive(Debug)]
+pub struct LoraData {
+    /// The pretrained encoder.
+    pub encoder: Arc<Encoder>,
+    /// Its tokenizer.
+    pub tokenizer: TextTokenizer,
+    /// The texts.
+    pub texts: Vec<String>,
+    /// Their classes, `[texts]`.
+    pub labels: Vec<u32>,
+    /// Where activations of the frozen layers are kept between runs; they are as confidential as
+    /// the texts.
+    pub cache: Option<PathBuf>,
+}
+
+enum State {
+    Texts(LoraData),
+    Features(Arc<Model>, Features),
+    Ready(Box<LocalTrainer<ChaCha20Rng>>),
+}
+
+type Progress = Arc<dyn Fn(u32, u32) + Send + Sync>;
+
+/// Trains on one client's data; see [`LoraTrainer::from_texts`].
+pub struct LoraTrainer {
+    /// Taken out while a round trains on another thread; put back when it succeeds.
+    state: Option<State>,
+    progress: Progress,
+}
+
+impl fmt::Debug for LoraTrainer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LoraTrainer(..)")
+    }
+}
+
+impl LoraTrainer {
+    /// Trains on texts; tokens and activations of the frozen layers are computed in the first
+    /// round, when the task's settings are known.
+    pub fn from_texts(data: LoraData) -> Self {
+        Self {
+            state: Some(State::Texts(data)),
+            progress: Arc::new(|_, _| ()),
+        }
+    }
+
+    /// Trains on activations that were computed before, for a task whose settings are known.
+    pub fn from_features(model: Arc<Model>, features: Features) -> Self {
+        Self {
+            state: Some(State::Features(model, features)),
+            progress: Arc::new(|_, _| ()),
+        }
+    }
+
+    /// Calls `progress` with steps done and steps in all, from the training thread.
+    #[must_use]
+    pub fn with_progress(mut self, progress: impl Fn(u32, u32) + Send + Sync + 'static) -> Self {
+        self.progress = Arc::new(progress);
+        self
+    }
+}
+
+impl Trainer for LoraTrainer {
+    type Error = LoraError;
+
+    async fn train(&mut self, work: Work<'_>) -> Result<Vec<f32>, LoraError> {
+        let config = TrainingConfig::from_json_bytes(work.training)?;
+        agrees(&config, work.mechanism).map_err(LoraError::Disagreement)?;
+        let (adapter, progress) = (work.adapter.clone(), self.progress.clone());
+        // Empty only after an earlier round failed; there is then nothing to train on.
+        let state = self.state.take().ok_or(LoraError::OtherSettings)?;
+        let job = tokio::task::spawn_blocking(move || {
+            let mut trainer = ready(state, config)?;
+            let update = trainer.train(&adapter, |done, all| progress(done, all))?;
+            Ok::<_, LoraError>((trainer, update.delta))
+        });
+        let (trainer, delta) = job.await??;
+        self.state = Some(State::Ready(trainer));
+        Ok(delta)
+    }
+}
+
+fn ready(
+    state: State,
+    config: TrainingConfig,
+) -> Result<Box<LocalTrainer<ChaCha20Rng>>, LoraError> {
+    let (model, features) = match state {
+        State::Ready(trainer) if *trainer.model().config() == config => return Ok(trainer),
+        State::Features(model, features) if *model.config() == config => (model, features),
+        State::Ready(_) | State::Features(..) => return Err(LoraError::OtherSettings),
+        State::Texts(data) => features(data, config)?,
+    };
+    let mut seed = zeroize::Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *seed)?;
+    Ok(Box::new(LocalTrainer::new(
+        model,
+        features,
+        ChaCha20Rng::from_seed(*seed),
+    )?))
+}
+
+fn features(data: LoraData, config: TrainingConfig) -> Result<(Arc<Model>, Features), LoraError> {
+    let length = config.sequence_length;
+    let ids = data.tokenizer.encode(&data.texts, length)?;
+    let tokens = LabelledTokens {
+        ids: &ids,
+        labels: &data.labels,
+        length,
+    };
+    let model = Arc::new(Model::new(data.encoder.clone(), config)?);
+    let depth = model.depth();
+    let features = match &data.cache {
+        Some(folder) => Features::load_or_compute(folder, &data.encoder, tokens, depth, |_, _| ())?,
+        None => Features::compute(&data.encoder, tokens, depth, |_, _| ())?,
+    };
+    Ok((model, features))
+}
+
+/// Whether the settings run exactly the mechanism that the ledger is charged for.
+fn agrees(config: &TrainingConfig, mechanism: &Mechanism) -> Result<(), &'static str> {
+    match (&mechanism.noise, &config.privacy) {
+        (Noise::None, None) => Ok(()),
+        (Noise::None, Some(_)) => Err("one has no noise"),
+        (Noise::LocalDpSgd { .. }, None) => Err("the settings train without noise"),
+        (
+            Noise::LocalDpSgd {
+                clip_norm,
+                per_round,
+            },
+            Some(privacy),
+        ) => {
+            let same = |a: f64, b: f64| a.to_bits() == b.to_bits();
+            if !same(*clip_norm, privacy.clip_norm) {
+                Err("the clip norms differ")
+            } else if !same(per_round.noise_multiplier.get(), privacy.noise_multiplier) {
+                Err("the noise multipliers differ")
+            } else if !same(per_round.sampling_rate.get(), config.sampling_rate) {
+                Err("the sampling rates differ")
+            } else if per_round.steps != u64::from(config.local_steps) {
+                Err("the numbers of steps differ")
+            } else {
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The mechanism of a task whose clients train by these settings: what [`LoraTrainer`] demands.
+///
+/// # Errors
+/// [`undertone_privacy::PrivacyError`] if a number is out of range.
+pub fn mechanism_of(
+    config: &TrainingConfig,
+    update_clip: f64,
+    scale: f64,
+) -> Result<Mechanism, undertone_privacy::PrivacyError> {
+    use undertone_privacy::{NoiseMultiplier, SamplingRate, SubsampledGaussian};
+    let noise = match &config.privacy {
+        None => Noise::None,
+        Some(privacy) => Noise::LocalDpSgd {
+            clip_norm: privacy.clip_norm,
+            per_round: SubsampledGaussian {
+                sampling_rate: SamplingRate::new(config.sampling_rate)?,
+                noise_multiplier: NoiseMultiplier::new(privacy.noise_multiplier)?,
+                steps: u64::from(config.local_steps),
+            },
+        },
+    };
+    let mechanism = Mechanism {
+        update_clip,
+        scale,
+        noise,
+    };
+    mechanism.validate()?;
+    Ok(mechanism)
+}
+
+/// An adapter of zeros with the shape that a task of these settings trains.
+///
+/// # Errors
+/// [`TrainingError`] if the settings do not fit the encoder.
+pub fn first_adapter(
+    encoder: &Arc<Encoder>,
+    config: &TrainingConfig,
+) -> Result<Adapter, TrainingError> {
+    Ok(Model::new(encoder.clone(), config.clone())?.initial_adapter())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use undertone_protocol::id::RoundNumber;
+    use undertone_training::fixture;
+
+    fn private_config() -> TrainingConfig {
+        let mut config = fixture::config();
+        config.privacy = Some(undertone_training::PrivacyConfig {
+            clip_norm: 1.0,
+            noise_multiplier: 1.0,
+        });
+        config
+    }
+
+    #[test]
+    fn every_disagreement_is_refused() {
+        let config = private_config();
+        let mechanism = mechanism_of(&config, 1.0, 1024.0).unwrap();
+        assert_eq!(agrees(&config, &mechanism), Ok(()));
+        let changes: [fn(&mut TrainingConfig); 5] = [
+            |c| c.privacy = None,
+            |c| c.local_steps += 1,
+            |c| c.sampling_rate /= 2.0,
+            |c| c.privacy.as_mut().unwrap().clip_norm *= 2.0,
+            |c| c.privacy.as_mut().unwrap().noise_multiplier /= 2.0,
+        ];
+        for (i, change) in changes.iter().enumerate() {
+            let mut other = config.clone();
+            change(&mut other);
+            assert!(agrees(&other, &mechanism).is_err(), "case {i}");
+        }
+    }
+
+    #[tokio::test]
+    async fn it_trains_round_after_round_and_keeps_to_its_settings() {
+        let config = private_config();
+        let mechanism = mechanism_of(&config, 1.0, 1024.0).unwrap();
+        let (texts, labels) = fixture::texts(24, 1);
+        let encoder = fixture::encoder().unwrap();
+        let adapter = first_adapter(&encoder, &config).unwrap();
+        let mut trainer = LoraTrainer::from_texts(LoraData {
+            encoder,
+            tokenizer: fixture::tokenizer().unwrap(),
+            texts,
+            labels,
+            cache: None,
+        });
+        let training = config.to_json_bytes().unwrap();
+        for round in 1..=2 {
+            let round = RoundNumber(round);
+            let work = Work {
+                round,
+                adapter: &adapter,
+                training: &training,
+                mechanism: &mechanism,
+            };
+            let update = trainer.train(work).await.unwrap();
+            assert_eq!(update.len(), adapter.len());
+            assert!(update.iter().any(|v| *v != 0.0));
+        }
+        let mut other = config.clone();
+        other.learning_rate *= 2.0;
+        let training = other.to_json_bytes().unwrap();
+        let round = RoundNumber(3);
+        let work = Work {
+            round,
+            adapter: &adapter,
+            training: &training,
+            mechanism: &mechanism,
+        };
+        assert!(matches!(
+            trainer.train(work).await,
+            Err(LoraError::OtherSettings)
+        ));
+    }
+}
