@@ -1,5 +1,6 @@
 //! Joining a task, and going from round to round until it is done.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,6 @@ use crate::trainer::Trainer;
 pub(crate) const POLL_PAUSE: Duration = Duration::from_millis(500);
 
 /// A client of one task, which checked the roster and found itself in it.
-#[derive(Debug)]
 pub struct Client<T, O> {
     pub(crate) config: JoinConfig,
     pub(crate) http: Http,
@@ -41,6 +41,16 @@ pub struct Client<T, O> {
 pub(crate) struct Settings {
     pub(crate) training: Option<(TrainingDigest, Vec<u8>)>,
     pub(crate) mechanism: Option<(MechanismDigest, Mechanism)>,
+}
+
+impl<T, O> fmt::Debug for Client<T, O> {
+    /// Without the trainer, which holds the data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("task", &self.task)
+            .field("index", &self.index)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]

@@ -62,7 +62,7 @@ impl JoinConfig {
             state_dir: state_dir.into(),
             allow_plain_http: false,
             roots: Vec::new(),
-            patience: Duration::from_secs(120),
+            patience: Duration::from_mins(2),
         }
     }
 
@@ -92,4 +92,64 @@ fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use undertone_privacy::{Budget, Delta, Epsilon};
+    use undertone_protocol::keys::Secret32;
+
+    use super::*;
+
+    fn config(server: &str) -> JoinConfig {
+        let budget = Budget {
+            epsilon: Epsilon::new(1.0).unwrap(),
+            delta: Delta::new(1e-5).unwrap(),
+        };
+        let identity = IdentityKey::from_seed(&Secret32::from([1; 32]));
+        let authority = identity.public();
+        let policy = Policy::new(budget).unwrap();
+        let task = TaskId::from([1; 16]);
+        JoinConfig::new(server, task, Arc::new(identity), authority, policy, "state")
+    }
+
+    #[test]
+    fn plain_http_stays_on_this_machine() {
+        for good in [
+            "https://aggregator.example/undertone/",
+            "http://localhost:8080",
+            "http://127.0.0.1:8080",
+            "http://127.9.9.9",
+            "http://[::1]:8080",
+        ] {
+            assert!(config(good).server_url().is_ok(), "{good}");
+        }
+        for bad in [
+            "http://aggregator.example",
+            "http://10.0.0.1",
+            "http://[2001:db8::1]",
+            "http://localhost.example",
+            "http://127.0.0.1.example",
+            "ftp://127.0.0.1",
+            "https://user@aggregator.example",
+            "https://aggregator.example/?a=b",
+            "aggregator.example",
+        ] {
+            assert!(
+                matches!(config(bad).server_url(), Err(ClientError::ServerUrl { .. })),
+                "{bad}"
+            );
+        }
+        let mut allowed = config("http://aggregator.example");
+        allowed.allow_plain_http = true;
+        assert!(allowed.server_url().is_ok());
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let text = format!("{:?}", config("https://aggregator.example"));
+        assert!(
+            !text.contains("1, 1, 1") && !text.contains("010101010101010101010101010101010101")
+        );
+    }
 }

@@ -246,3 +246,6 @@ fn with_causes(error: &reqwest::Error) -> String {
     }
     tidy(&text)
 }
+
+#[cfg(test)]
+mod tests;

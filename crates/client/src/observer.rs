@@ -53,7 +53,7 @@ pub enum Event<'a> {
         round: RoundId,
         /// The trainer's update, `[d]`.
         update: &'a [f32],
-        /// Its encoding, `[d]` elements of Z_2^b: this client's term of the round's sum.
+        /// Its encoding, `[d]` elements of `Z_2^b`: this client's term of the round's sum.
         vector: &'a RingVector,
     },
     /// A message is about to be sent; the journal has recorded it. The client waits for the

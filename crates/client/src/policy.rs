@@ -206,3 +206,157 @@ impl DeclineReason {
 fn figure(epsilon: Option<Epsilon>) -> String {
     epsilon.map_or_else(|| "without bound".to_owned(), |e| e.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use undertone_privacy::{Delta, SamplingRate, SubsampledGaussian};
+    use undertone_protocol::id::{
+        MechanismDigest, ModelDigest, RosterDigest, RoundNumber, TaskId, TrainingDigest,
+    };
+    use undertone_protocol::params::{ParamsFields, PhaseDeadlines, SUITE, VERSION};
+
+    use super::*;
+
+    fn policy(epsilon: f64) -> Policy {
+        Policy::new(Budget {
+            epsilon: Epsilon::new(epsilon).unwrap(),
+            delta: Delta::new(1e-5).unwrap(),
+        })
+        .unwrap()
+    }
+
+    fn params(min_survivors: u32, length: u32) -> RoundParams {
+        RoundParams::new(ParamsFields {
+            version: VERSION,
+            suite: SUITE,
+            task: TaskId::from([1; 16]),
+            round: RoundNumber(1),
+            nonce: [2; 32],
+            length,
+            bits: 32,
+            neighbours: 9,
+            threshold: 7,
+            min_survivors,
+            roster: RosterDigest::from([3; 32]),
+            model: ModelDigest::from([4; 32]),
+            training: TrainingDigest::from([5; 32]),
+            mechanism: MechanismDigest::from([6; 32]),
+            deadlines: PhaseDeadlines {
+                advertise_keys: 1,
+                share_keys: 1,
+                masked_input: 1,
+                consistency_check: 1,
+                unmask: 1,
+            },
+        })
+        .unwrap()
+    }
+
+    fn private(sigma: f64, q: f64, steps: u64) -> Mechanism {
+        Mechanism {
+            update_clip: 2.0,
+            scale: 65536.0,
+            noise: Noise::LocalDpSgd {
+                clip_norm: 1.0,
+                per_round: SubsampledGaussian {
+                    sampling_rate: SamplingRate::new(q).unwrap(),
+                    noise_multiplier: NoiseMultiplier::new(sigma).unwrap(),
+                    steps,
+                },
+            },
+        }
+    }
+
+    #[test]
+    fn parameters_are_judged() {
+        let mut policy = policy(8.0);
+        assert_eq!(policy.check_params(&params(7, 10), 0), Ok(()));
+        policy.min_survivors = 8;
+        assert_eq!(
+            policy.check_params(&params(7, 10), 0),
+            Err(DeclineReason::MinSurvivors {
+                offered: 7,
+                floor: 8
+            })
+        );
+        assert_eq!(policy.check_params(&params(8, 10), 0), Ok(()));
+        policy.max_vector_length = 9;
+        assert_eq!(
+            policy.check_params(&params(8, 10), 0),
+            Err(DeclineReason::VectorLength {
+                offered: 10,
+                limit: 9
+            })
+        );
+        policy.max_rounds = Some(3);
+        assert_eq!(policy.check_params(&params(8, 9), 2), Ok(()));
+        let spent = policy.check_params(&params(8, 9), 3).unwrap_err();
+        assert_eq!(spent, DeclineReason::RoundLimit { limit: 3 });
+        assert!(spent.is_final());
+    }
+
+    #[test]
+    fn mechanisms_are_judged() {
+        let policy = policy(8.0);
+        let ledger = Ledger::new(policy.budget);
+        let judge = |mechanism: &Mechanism| policy.check_mechanism(mechanism, &ledger);
+        assert_eq!(judge(&private(1.0, 0.1, 4)), Ok(()));
+        assert!(matches!(
+            judge(&private(0.49, 0.1, 4)),
+            Err(DeclineReason::NoiseMultiplier { .. })
+        ));
+        assert_eq!(judge(&private(0.5, 0.01, 1)), Ok(()));
+        for empty in [private(1.0, 0.1, 0), private(1.0, 0.0, 4)] {
+            assert_eq!(judge(&empty), Err(DeclineReason::EmptyMechanism));
+        }
+        let mut wide = private(1.0, 0.1, 4);
+        wide.update_clip = 100.1;
+        assert!(matches!(
+            judge(&wide),
+            Err(DeclineReason::UpdateClip { .. })
+        ));
+        wide.update_clip = f64::NAN;
+        assert!(matches!(judge(&wide), Err(DeclineReason::Mechanism(_))));
+    }
+
+    #[test]
+    fn no_noise_only_by_consent() {
+        let mut policy = policy(8.0);
+        let ledger = Ledger::new(policy.budget);
+        let exact = Mechanism {
+            noise: Noise::None,
+            ..private(1.0, 0.1, 4)
+        };
+        let refused = policy.check_mechanism(&exact, &ledger);
+        assert_eq!(refused, Err(DeclineReason::NoNoise));
+        policy.allow_no_noise = true;
+        assert_eq!(policy.check_mechanism(&exact, &ledger), Ok(()));
+    }
+
+    #[test]
+    fn the_budget_holds_over_rounds() {
+        let policy = policy(2.0);
+        let mechanism = private(1.0, 0.02, 10);
+        let mut ledger = Ledger::new(policy.budget);
+        let mut rounds = 0;
+        let refused = loop {
+            match policy.check_mechanism(&mechanism, &ledger) {
+                Ok(()) => ledger.record_past(mechanism.per_round().unwrap()),
+                Err(reason) => break reason,
+            }
+            rounds += 1;
+        };
+        assert!(rounds > 1, "only {rounds} rounds fit");
+        assert!(ledger.spent().unwrap() <= policy.budget.epsilon);
+        assert!(
+            ledger.spent_after(mechanism.per_round().unwrap()).unwrap() > policy.budget.epsilon
+        );
+        assert!(refused.is_final() && matches!(refused, DeclineReason::Budget { .. }));
+        assert!(
+            refused
+                .to_string()
+                .contains("the budget is 2 at delta 1e-5"),
+            "{refused}"
+        );
+    }
+}
