@@ -116,7 +116,7 @@ pub fn spawn(
         policy,
         state.join(format!("client-{index}")),
     );
-    config.patience = Duration::from_secs(60);
+    config.patience = Duration::from_mins(1);
     let client = u32::try_from(index).unwrap();
     let recorder = Recorder {
         client,

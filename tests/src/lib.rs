@@ -7,6 +7,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stderr,
     reason = "this is test code"
 )]
 #![allow(clippy::missing_panics_doc, reason = "a panic is how a test fails")]

@@ -66,7 +66,7 @@ impl Task {
             settings: TaskSettings {
                 rounds,
                 cohort: clients,
-                min_survivors: u32::from(threshold::complete(clients)),
+                min_survivors: u32::from(threshold::min_survivors(clients, clients)),
                 bits: 24,
                 server_learning_rate: 1.0,
                 deadlines_ms,

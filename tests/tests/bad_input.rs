@@ -80,9 +80,9 @@ impl Setup {
         assert_eq!(indices, in_sum);
         let params = &self.clients.params;
         let mut plain = RingVector::zeros(params.ring(), params.vector_length());
-        in_sum
-            .iter()
-            .for_each(|client| plain.add(&self.clients.inputs[*client]).unwrap());
+        for client in in_sum {
+            plain.add(&self.clients.inputs[*client]).unwrap();
+        }
         assert_eq!(sum, plain);
     }
 }

@@ -48,7 +48,9 @@ pub(crate) fn create(path: &Path) -> Result<IdentityKey, CliError> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path).map_err(CliError::save(path))?;
     let text = Zeroizing::new(format!("{}\n", hex::encode(*seed)));
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(CliError::save(path))?;
+    file.write_all(text.as_bytes())
+        .and_then(|()| file.sync_all())
+        .map_err(CliError::save(path))?;
     Ok(key)
 }
 
@@ -58,7 +60,9 @@ pub(crate) fn load(path: &Path) -> Result<IdentityKey, CliError> {
     let mut seed = Zeroizing::new([0; 32]);
     hex::decode_to_slice(text.trim(), &mut *seed).map_err(|_| {
         let path = path.display();
-        CliError::Input(format!("{path} is no key file: it should hold 64 hexadecimal digits"))
+        CliError::Input(format!(
+            "{path} is no key file: it should hold 64 hexadecimal digits"
+        ))
     })?;
     Ok(IdentityKey::from_seed(&Secret32::from(*seed)))
 }

@@ -28,9 +28,13 @@ leaves this machine is a masked, differentially private update.
 The folder --state remembers which rounds were begun and what privacy was spent: keep it with the
 data. Without it this client would forget its budget.";
 
+const USAGE: &str = "\
+undertone join --server <URL> --task <ID> --identity <FILE> --authority <KEY>
+                      --model <FOLDER> --data <FILE> [OPTIONS]";
+
 /// Take part in a task: train on local texts, send masked updates.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = USAGE)]
 pub(crate) struct JoinArgs {
     /// The service, https:// (or http:// on this machine)
     #[arg(long, value_name = "URL")]
@@ -87,7 +91,10 @@ pub(crate) fn run(args: &JoinArgs, out: &mut impl Write) -> Result<(), CliError>
         labels,
         cache: Some(args.state.join("features")),
     });
-    let mut policy = Policy::new(Budget { epsilon: args.max_epsilon, delta: args.delta })?;
+    let mut policy = Policy::new(Budget {
+        epsilon: args.max_epsilon,
+        delta: args.delta,
+    })?;
     policy.min_survivors = args.min_survivors;
     let identity = Arc::new(identity::load(&args.identity)?);
     let mut config = JoinConfig::new(
@@ -113,7 +120,10 @@ pub(crate) fn run(args: &JoinArgs, out: &mut impl Write) -> Result<(), CliError>
 
 fn read_examples(path: &Path) -> Result<(Vec<String>, Vec<u32>), CliError> {
     let text = fs::read_to_string(path).map_err(CliError::read(path))?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let lines = text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty());
     let mut examples = (Vec::new(), Vec::new());
     for (number, line) in lines {
         let example: Example = serde_json::from_str(line).map_err(|e| {
@@ -126,7 +136,10 @@ fn read_examples(path: &Path) -> Result<(Vec<String>, Vec<u32>), CliError> {
         examples.1.push(example.label);
     }
     if examples.0.is_empty() {
-        return Err(CliError::Input(format!("{} holds no example", path.display())));
+        return Err(CliError::Input(format!(
+            "{} holds no example",
+            path.display()
+        )));
     }
     Ok(examples)
 }
@@ -144,7 +157,11 @@ impl Observer for Narrator {
                 format!("round {number}: trained in {seconds:.1} s")
             }
             Event::Sent { number, phase } => format!("round {number}: sent {phase}"),
-            Event::Retrying { attempt, delay, error } => {
+            Event::Retrying {
+                attempt,
+                delay,
+                error,
+            } => {
                 format!("retry {attempt} in {:.1} s: {error}", delay.as_secs_f64())
             }
             Event::RoundFinished { number, .. } => format!("round {number}: finished"),

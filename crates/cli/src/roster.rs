@@ -17,10 +17,12 @@ use crate::identity;
 #[command(arg_required_else_help = true)]
 pub(crate) enum RosterCommand {
     /// Sign a roster; prints the task's id
-    #[command(after_help = "Example:\n  undertone roster sign --authority authority.key \
+    #[command(
+        after_help = "Example:\n  undertone roster sign --authority authority.key \
         --members members.txt --out task.roster\n\n\
         members.txt holds one public key a line, as `undertone identity show` prints it; what \
-        follows a # is a comment.")]
+        follows a # is a comment."
+    )]
     Sign {
         /// Key file of the task authority
         #[arg(long, value_name = "FILE")]
@@ -44,7 +46,12 @@ pub(crate) enum RosterCommand {
 
 pub(crate) fn run(command: &RosterCommand, out: &mut impl Write) -> Result<(), CliError> {
     match command {
-        RosterCommand::Sign { authority, members, task, out: file } => {
+        RosterCommand::Sign {
+            authority,
+            members,
+            task,
+            out: file,
+        } => {
             let authority = identity::load(authority)?;
             let task = match task {
                 Some(task) => *task,
@@ -69,7 +76,9 @@ pub(crate) fn run(command: &RosterCommand, out: &mut impl Write) -> Result<(), C
 
 /// Reads a roster and verifies that it is signed by the authority it names.
 pub(crate) fn load(path: &Path) -> Result<Roster, CliError> {
-    Ok(Roster::decode_own(&fs::read(path).map_err(CliError::read(path))?)?)
+    Ok(Roster::decode_own(
+        &fs::read(path).map_err(CliError::read(path))?,
+    )?)
 }
 
 /// A fresh task id.

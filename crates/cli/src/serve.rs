@@ -24,11 +24,16 @@ with the round it was in. `RUST_LOG=debug` logs every request.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct ServeArgs {
-    /// Database: sqlite:PATH or postgres://USER@HOST/NAME
-    #[arg(long, value_name = "URL", env = "UNDERTONE_DATABASE", default_value = DEFAULT_DATABASE)]
+    #[arg(long, help = "Database: sqlite:PATH or postgres://USER@HOST/NAME",
+         value_name = "URL", env = "UNDERTONE_DATABASE", default_value = DEFAULT_DATABASE)]
     database: String,
     /// Address and port to listen on; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", env = "UNDERTONE_LISTEN", default_value = "127.0.0.1:8470")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "UNDERTONE_LISTEN",
+        default_value = "127.0.0.1:8470"
+    )]
     listen: SocketAddr,
 }
 

@@ -90,8 +90,8 @@ MODEL-FOLDER holds config.json, model.safetensors and tokenizer.json of a BERT e
 
 #[derive(Debug, Args)]
 pub(crate) struct DatabaseArgs {
-    /// Database of the service: sqlite:PATH or postgres://USER@HOST/NAME
-    #[arg(long, value_name = "URL", env = "UNDERTONE_DATABASE", default_value = DEFAULT_DATABASE)]
+    #[arg(long, help = "Database of the service: sqlite:PATH or postgres://USER@HOST/NAME",
+         value_name = "URL", env = "UNDERTONE_DATABASE", default_value = DEFAULT_DATABASE)]
     database: String,
     /// Print JSON
     #[arg(long)]
@@ -132,9 +132,11 @@ pub(crate) fn run(command: &TaskCommand, out: &mut impl Write) -> Result<(), Cli
             TaskCommand::Create(args) => create(args, out).await,
             TaskCommand::List { database } => list(database, out).await,
             TaskCommand::Show { task, database } => show(*task, database, out).await,
-            TaskCommand::Adapter { task, out: file, database } => {
-                save_adapter(*task, file, database).await
-            }
+            TaskCommand::Adapter {
+                task,
+                out: file,
+                database,
+            } => save_adapter(*task, file, database).await,
         }
     })
 }
@@ -161,9 +163,16 @@ async fn create(args: &CreateArgs, out: &mut impl Write) -> Result<(), CliError>
         adapter,
     };
     let task = definition.check(now_ms())?;
-    AnyStore::connect(&args.database.database).await?.create_task(&task).await?;
+    AnyStore::connect(&args.database.database)
+        .await?
+        .create_task(&task)
+        .await?;
     if args.database.json {
-        writeln!(out, "{}", serde_json::json!({ "task": task.id.to_string() }))?;
+        writeln!(
+            out,
+            "{}",
+            serde_json::json!({ "task": task.id.to_string() })
+        )?;
     } else {
         writeln!(out, "{}", task.id)?;
     }
@@ -178,7 +187,13 @@ async fn list(args: &DatabaseArgs, out: &mut impl Write) -> Result<(), CliError>
     }
     for task in tasks {
         let (ended, total) = (task.rounds_ended, task.settings.rounds);
-        writeln!(out, "{}  {:<9} {ended}/{total}  {}", task.id, status(&task), task.name)?;
+        writeln!(
+            out,
+            "{}  {:<9} {ended}/{total}  {}",
+            task.id,
+            status(&task),
+            task.name
+        )?;
     }
     Ok(())
 }
@@ -200,7 +215,14 @@ async fn show(id: TaskId, args: &DatabaseArgs, out: &mut impl Write) -> Result<(
             .collect();
         return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&json)?)?);
     }
-    writeln!(out, "{}: {}, {} of {} rounds", task.name, status(&task), task.rounds_ended, task.settings.rounds)?;
+    writeln!(
+        out,
+        "{}: {}, {} of {} rounds",
+        task.name,
+        status(&task),
+        task.rounds_ended,
+        task.settings.rounds
+    )?;
     for round in rounds {
         let (state, detail) = describe(&round.state);
         writeln!(out, "  round {:<4} {state:<18} {detail}", round.number.0)?;
@@ -218,7 +240,9 @@ async fn save_adapter(id: TaskId, file: &Path, args: &DatabaseArgs) -> Result<()
 
 async fn find(store: &AnyStore, id: TaskId) -> Result<TaskRecord, CliError> {
     store.task(id).await?.ok_or_else(|| {
-        CliError::Input(format!("there is no task {id}; `undertone task list` shows all"))
+        CliError::Input(format!(
+            "there is no task {id}; `undertone task list` shows all"
+        ))
     })
 }
 
@@ -232,9 +256,10 @@ fn status(task: &TaskRecord) -> &'static str {
 fn describe(state: &RoundState) -> (String, String) {
     match state {
         RoundState::Open { phase, .. } => (phase.to_string(), String::new()),
-        RoundState::Finished(result) => {
-            ("finished".into(), format!("{} survivors", result.survivors.len()))
-        }
+        RoundState::Finished(result) => (
+            "finished".into(),
+            format!("{} survivors", result.survivors.len()),
+        ),
         RoundState::Failed { reason } => ("failed".into(), reason.clone()),
     }
 }

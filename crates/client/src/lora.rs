@@ -52,7 +52,7 @@ pub struct LoraData {
 }
 
 enum State {
-    Texts(LoraData),
+    Texts(Box<LoraData>),
     Features(Arc<Model>, Features),
     Ready(Box<LocalTrainer<ChaCha20Rng>>),
 }
@@ -77,7 +77,7 @@ impl LoraTrainer {
     /// round, when the task's settings are known.
     pub fn from_texts(data: LoraData) -> Self {
         Self {
-            state: Some(State::Texts(data)),
+            state: Some(State::Texts(Box::new(data))),
             progress: Arc::new(|_, _| ()),
         }
     }
@@ -126,7 +126,7 @@ fn ready(
         State::Ready(trainer) if *trainer.model().config() == config => return Ok(trainer),
         State::Features(model, features) if *model.config() == config => (model, features),
         State::Ready(_) | State::Features(..) => return Err(LoraError::OtherSettings),
-        State::Texts(data) => features(data, config)?,
+        State::Texts(data) => features(&data, config)?,
     };
     let mut seed = zeroize::Zeroizing::new([0; 32]);
     getrandom::fill(&mut *seed)?;
@@ -137,7 +137,7 @@ fn ready(
     )?))
 }
 
-fn features(data: LoraData, config: TrainingConfig) -> Result<(Arc<Model>, Features), LoraError> {
+fn features(data: &LoraData, config: TrainingConfig) -> Result<(Arc<Model>, Features), LoraError> {
     let length = config.sequence_length;
     let ids = data.tokenizer.encode(&data.texts, length)?;
     let tokens = LabelledTokens {

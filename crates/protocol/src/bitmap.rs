@@ -1,6 +1,6 @@
 //! A set of positions in one directory, as a bitmap.
 
-use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize, VLBytes};
+use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 use crate::codec::{self, Label};
 use crate::error::ProtocolError;
@@ -16,7 +16,7 @@ pub struct Bitmap {
 #[derive(TlsSerialize, TlsDeserializeBytes, TlsSize)]
 struct Wire {
     size: u32,
-    bytes: VLBytes,
+    bytes: Vec<u8>,
 }
 
 impl Bitmap {
@@ -72,7 +72,7 @@ impl Bitmap {
             what,
             &Wire {
                 size,
-                bytes: VLBytes::new(self.pack()),
+                bytes: self.pack(),
             },
         )
     }

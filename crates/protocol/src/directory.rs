@@ -159,6 +159,12 @@ pub fn check_entry(
             detail: "one key serves for both uses",
         });
     }
+    if !cipher_key.is_canonical() || !mask_key.is_canonical() {
+        return Err(ProtocolError::BadKey {
+            client,
+            detail: "its encoding is not canonical",
+        });
+    }
     if cipher_key.is_low_order() || mask_key.is_low_order() {
         return Err(ProtocolError::BadKey {
             client,

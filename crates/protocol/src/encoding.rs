@@ -1,6 +1,7 @@
 //! Reals to ring and back: fixed point with stochastic rounding.
 
 use rand_core::Rng;
+use zeroize::Zeroizing;
 
 use crate::error::ProtocolError;
 use crate::vector::{Ring, RingVector};
@@ -62,7 +63,7 @@ impl FixedPoint {
         };
         // Rounding errors of the product must not push a coordinate over its bound.
         let bound = (self.clip * self.scale).ceil();
-        let elements: Vec<u64> = input
+        let elements: Zeroizing<Vec<u64>> = input
             .iter()
             .map(|v| {
                 let exact = f64::from(*v) * shrink * self.scale;
@@ -71,7 +72,8 @@ impl FixedPoint {
                 let rounded = (if up { floor + 1.0 } else { floor }).clamp(-bound, bound);
                 self.ring.element(truncate(rounded))
             })
-            .collect();
+            .collect::<Vec<_>>()
+            .into();
         Ok(RingVector::from_elements(self.ring, &elements))
     }
 

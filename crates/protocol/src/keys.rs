@@ -183,6 +183,14 @@ impl EphemeralPublicKey {
         &self.0
     }
 
+    /// Whether this is the one canonical encoding of its point: X25519 ignores the top bit and
+    /// reduces modulo p = 2^255 - 19, so that one key could stand under several byte strings.
+    pub fn is_canonical(&self) -> bool {
+        let [low, middle @ .., high] = &self.0;
+        let at_least_p = *high == 0x7f && middle.iter().all(|b| *b == 0xff) && *low >= 0xed;
+        *high < 0x80 && !at_least_p
+    }
+
     /// Whether every X25519 result with this key is zero: the point has low order.
     pub fn is_low_order(&self) -> bool {
         // Clamping makes any scalar a multiple of the cofactor, so this one finds all of them.
@@ -296,6 +304,17 @@ mod tests {
                 .public()
                 .is_low_order()
         );
+    }
+
+    #[test]
+    fn only_canonical_keys_pass() {
+        let mut p = [0xff; 32];
+        (p[0], p[31]) = (0xed, 0x7f);
+        assert!(!EphemeralPublicKey::from(p).is_canonical());
+        p[0] = 0xec;
+        assert!(EphemeralPublicKey::from(p).is_canonical());
+        p[31] |= 0x80;
+        assert!(!EphemeralPublicKey::from(p).is_canonical());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use subtle::ConstantTimeEq;
 use tls_codec::{DeserializeBytes, Serialize, Size, TlsDeserializeBytes, TlsSerialize, TlsSize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -188,10 +189,17 @@ impl ConsistencyCheck {
 }
 
 /// One share as it is dealt or revealed: 32 bytes that wipe themselves and do not print.
-#[derive(
-    Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop, TlsSerialize, TlsDeserializeBytes, TlsSize,
-)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub struct Share([u8; 32]);
+
+impl PartialEq for Share {
+    /// In constant time.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Share {}
 
 impl Share {
     /// The share's bytes.

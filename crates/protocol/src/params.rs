@@ -10,6 +10,7 @@ use crate::id::{
     MechanismDigest, ModelDigest, RosterDigest, RoundId, RoundNumber, TaskId, TrainingDigest,
 };
 use crate::message::MASKED_INPUT_HEADER;
+use crate::roster::Roster;
 use crate::threshold;
 use crate::vector::Ring;
 
@@ -74,8 +75,8 @@ pub struct ParamsFields {
 
 /// Round parameters that passed every check, with their encoding and its digest.
 ///
-/// The thresholds are recomputed, never taken on trust: t must be at least
-/// [`threshold::complete`] of the largest directory that the parameters admit.
+/// They are sound by themselves. Whether t and `min_survivors` are safe depends on the roster:
+/// [`RoundParams::check_roster`] recomputes both, and every party calls it before it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoundParams {
     fields: ParamsFields,
@@ -110,12 +111,8 @@ impl RoundParams {
                 MAX_COMPLETE.saturating_sub(1)
             ));
         }
-        let least = threshold::complete(largest);
-        if fields.threshold < least {
-            return refuse(format!(
-                "threshold t = {} is below {least}, which {largest} clients need",
-                fields.threshold
-            ));
+        if fields.neighbours == 0 || fields.threshold < 2 {
+            return refuse("k must be at least 1 and t at least 2".into());
         }
         if u32::from(fields.threshold) > fields.min_survivors {
             return refuse(format!(
@@ -145,6 +142,33 @@ impl RoundParams {
     /// As [`RoundParams::new`], and [`ProtocolError::Malformed`].
     pub fn decode(bytes: &[u8]) -> Result<Self, ProtocolError> {
         Self::new(codec::decode("round parameters", bytes)?)
+    }
+
+    /// Checks that the parameters bind this roster, and recomputes what t and `min_survivors` must
+    /// be at least for it; they are never taken on trust.
+    ///
+    /// # Errors
+    /// [`ProtocolError::ViewMismatch`] or [`ProtocolError::Params`].
+    pub fn check_roster(&self, roster: &Roster) -> Result<(), ProtocolError> {
+        if self.fields.roster != roster.digest() || self.fields.task != roster.task() {
+            return Err(ProtocolError::ViewMismatch {
+                what: "the roster of the round",
+            });
+        }
+        let members = u16::try_from(roster.len()).unwrap_or(u16::MAX);
+        let largest = self.fields.neighbours.saturating_add(1);
+        let (least, fewest) = (
+            threshold::complete(largest, members),
+            threshold::min_survivors(largest, members),
+        );
+        if self.fields.threshold < least || self.fields.min_survivors < u32::from(fewest) {
+            return Err(ProtocolError::Params(format!(
+                "t = {} and min_survivors = {}; {largest} clients of a roster of {members} need \
+                 t >= {least} and min_survivors >= {fewest}",
+                self.fields.threshold, self.fields.min_survivors
+            )));
+        }
+        Ok(())
     }
 
     /// The canonical encoding.
@@ -207,7 +231,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn fields(clients: u16) -> ParamsFields {
-        let t = threshold::complete(clients);
+        let t = threshold::complete(clients, clients);
         ParamsFields {
             version: VERSION,
             suite: SUITE,
@@ -250,8 +274,9 @@ pub(crate) mod tests {
 
     #[test]
     fn weak_parameters_are_refused() {
-        let weaken: [fn(&mut ParamsFields); 7] = [
-            |f| f.threshold -= 1,
+        let weaken: [fn(&mut ParamsFields); 8] = [
+            |f| f.threshold = 1,
+            |f| f.neighbours = 0,
             |f| f.min_survivors -= 1,
             |f| f.min_survivors = 11,
             |f| f.bits = 7,

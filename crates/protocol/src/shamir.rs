@@ -36,7 +36,8 @@ fn bounds(holders: usize, threshold: usize) -> Result<(u8, u8), ProtocolError> {
     }
 }
 
-/// The library's own splitting, coefficients from the system's generator.
+/// The library's own splitting, coefficients from the system's generator. It does not wipe those
+/// coefficients when it is done: freed memory of the process may hold them for a while.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemSplitter;
 

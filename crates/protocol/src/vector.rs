@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroize;
+
 use crate::error::ProtocolError;
 use crate::keys::Secret32;
 use crate::mask;
@@ -139,6 +141,13 @@ macro_rules! for_lanes {
 pub struct RingVector {
     ring: Ring,
     lanes: Lanes,
+}
+
+impl Drop for RingVector {
+    /// A vector may be a plain input.
+    fn drop(&mut self) {
+        for_lanes!(&mut self.lanes, lanes => lanes.zeroize());
+    }
 }
 
 impl fmt::Debug for RingVector {
@@ -281,36 +290,44 @@ fn write_packed<L: Lane>(lanes: &[L], ring: Ring, out: &mut Vec<u8>) {
     for lane in lanes {
         buffer |= u128::from(lane.widen() & mask) << filled;
         filled = filled.saturating_add(bits);
-        while filled >= 8 {
-            out.push(buffer.to_le_bytes()[0]);
-            buffer >>= 8;
-            filled = filled.saturating_sub(8);
+        if filled >= 64 {
+            out.extend_from_slice(&low_u64(buffer).to_le_bytes());
+            buffer >>= 64;
+            filled = filled.saturating_sub(64);
         }
     }
-    if filled > 0 {
-        out.push(buffer.to_le_bytes()[0]);
-    }
+    let rest = usize::try_from(filled.div_ceil(8)).unwrap_or(8);
+    out.extend(low_u64(buffer).to_le_bytes().into_iter().take(rest));
 }
 
 /// Fills the lanes and returns the spare bits that are left over.
 fn read_packed<L: Lane>(lanes: &mut [L], ring: Ring, bytes: &[u8]) -> u128 {
     let (bits, mask) = (u32::from(ring.bits), ring.mask());
-    let mut input = bytes.iter();
+    let (words, tail) = bytes.as_chunks::<8>();
+    let mut last = [0; 8];
+    last.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
+    let mut input = words.iter().chain(std::iter::once(&last));
     let (mut buffer, mut filled) = (0_u128, 0_u32);
     for lane in lanes {
-        while filled < bits {
-            buffer |= u128::from(input.next().copied().unwrap_or(0)) << filled;
-            filled = filled.saturating_add(8);
+        if filled < bits {
+            let word = u64::from_le_bytes(input.next().copied().unwrap_or_default());
+            buffer |= u128::from(word) << filled;
+            filled = filled.saturating_add(64);
         }
         *lane = L::narrow(low_u64(buffer) & mask);
         buffer >>= bits;
         filled = filled.saturating_sub(bits);
     }
-    buffer
+    // What no lane took: spare bits of the last byte, read already or not.
+    input.fold(buffer, |spare, word| {
+        spare | u128::from(u64::from_le_bytes(*word))
+    })
 }
 
+#[inline]
+#[allow(clippy::as_conversions, clippy::cast_possible_truncation)]
 fn low_u64(value: u128) -> u64 {
-    u64::try_from(value & u128::from(u64::MAX)).unwrap_or(u64::MAX)
+    value as u64
 }
 
 #[cfg(test)]

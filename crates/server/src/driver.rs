@@ -201,7 +201,7 @@ fn unmask(
     Ok(phase.aggregate(&recovery, sum))
 }
 
-/// Adds the mean update, times the server learning rate, to the adapter (FedAvg, McMahan et al.,
+/// Adds the mean update, times the server learning rate, to the adapter (federated averaging, `McMahan` et al.,
 /// 2017, with equal weights).
 fn next_adapter(
     task: &TaskRecord,

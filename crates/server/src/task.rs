@@ -144,6 +144,7 @@ impl<'a> TaskView<'a> {
         let length = u32::try_from(length)
             .map_err(|_| ServerError::Task("the adapter is longer than 2^32 values".into()))?;
         let settings = self.settings;
+        let members = u16::try_from(self.roster.len()).unwrap_or(u16::MAX);
         let [
             advertise_keys,
             share_keys,
@@ -151,7 +152,7 @@ impl<'a> TaskView<'a> {
             consistency_check,
             unmask,
         ] = settings.deadlines_ms;
-        Ok(RoundParams::new(ParamsFields {
+        let params = RoundParams::new(ParamsFields {
             version: VERSION,
             suite: SUITE,
             task: self.id,
@@ -160,7 +161,7 @@ impl<'a> TaskView<'a> {
             length,
             bits: settings.bits,
             neighbours: settings.cohort.saturating_sub(1),
-            threshold: threshold::complete(settings.cohort),
+            threshold: threshold::complete(settings.cohort, members),
             min_survivors: settings.min_survivors,
             roster: self.roster.digest(),
             model: ModelDigest::of(adapter),
@@ -173,6 +174,8 @@ impl<'a> TaskView<'a> {
                 consistency_check,
                 unmask,
             },
-        })?)
+        })?;
+        params.check_roster(self.roster)?;
+        Ok(params)
     }
 }

@@ -31,10 +31,16 @@ pub(super) fn run(
 
     let held_out = &prepared.adapters.held_out;
     let start = prepared.model.initial_adapter();
-    compared.insert("untrained".into(), evaluate(&prepared.model, &start, held_out)?);
+    compared.insert(
+        "untrained".into(),
+        evaluate(&prepared.model, &start, held_out)?,
+    );
 
     progress.begin("federated, without noise");
-    compared.insert("federated".into(), federated(&open, &prepared.adapters, settings, progress)?);
+    compared.insert(
+        "federated".into(),
+        federated(&open, &prepared.adapters, settings, progress)?,
+    );
     progress.begin("private head without adapters");
     let metrics = federated(&private_head, &prepared.head, settings, progress)?;
     compared.insert("head_only_private".into(), metrics);
@@ -86,5 +92,7 @@ fn generators() -> Result<impl FnMut(usize) -> ChaCha20Rng, CliError> {
 /// Whether a client's update reaches the sum of a round: it did not vanish before MaskedInput.
 fn in_sum(round: u32, client: usize) -> bool {
     use undertone_protocol::aggregator::PhaseName::MaskedInput;
-    !Settings::vanishing(round).iter().any(|(who, phase)| *who == client && *phase <= MaskedInput)
+    !Settings::vanishing(round)
+        .iter()
+        .any(|(who, phase)| *who == client && *phase <= MaskedInput)
 }

@@ -53,7 +53,7 @@ impl Prepared {
             )));
         }
         progress.begin("reading the mail");
-        let mails = distinct(read_corpus(&mail)?);
+        let mails = distinct(&read_corpus(&mail)?);
         let split = hold_out(&mails, HELD_OUT_PER_MILLE, 0);
         let shares = partition(&mails, &split.train, usize::from(CLIENTS), seed)?;
 
@@ -63,7 +63,11 @@ impl Prepared {
         let texts: Vec<&str> = mails.iter().map(|mail| mail.text.as_str()).collect();
         let ids = tokenizer.encode(&texts, length)?;
         let labels: Vec<u32> = mails.iter().map(Mail::label).collect();
-        let tokens = LabelledTokens { ids: &ids, labels: &labels, length };
+        let tokens = LabelledTokens {
+            ids: &ids,
+            labels: &labels,
+            length,
+        };
         let model = Arc::new(Model::new(encoder.clone(), settings.training.clone())?);
 
         let folder = cache.join("features");
@@ -78,19 +82,36 @@ impl Prepared {
             })?;
         let adapters = cut(&below, &shares, &split.held_out)?;
         let head = cut(&pooled, &shares, &split.held_out)?;
-        Ok(Self { encoder, model, shares, adapters, head })
+        Ok(Self {
+            encoder,
+            model,
+            shares,
+            adapters,
+            head,
+        })
     }
 }
 
-fn distinct(mails: Vec<Mail>) -> Vec<Mail> {
+fn distinct(mails: &[Mail]) -> Vec<Mail> {
     let texts: Vec<&str> = mails.iter().map(|mail| mail.text.as_str()).collect();
     let kept = without_near_duplicates(&texts);
-    kept.into_iter().filter_map(|index| mails.get(index).cloned()).collect()
+    kept.into_iter()
+        .filter_map(|index| mails.get(index).cloned())
+        .collect()
 }
 
 fn cut(all: &Features, shares: &[ClientShare], held_out: &[usize]) -> Result<Cut, CliError> {
-    let clients =
-        shares.iter().map(|share| all.select(&share.rows)).collect::<Result<Vec<_>, _>>()?;
-    let pooled: Vec<usize> = shares.iter().flat_map(|share| share.rows.iter().copied()).collect();
-    Ok(Cut { clients, pooled: all.select(&pooled)?, held_out: all.select(held_out)? })
+    let clients = shares
+        .iter()
+        .map(|share| all.select(&share.rows))
+        .collect::<Result<Vec<_>, _>>()?;
+    let pooled: Vec<usize> = shares
+        .iter()
+        .flat_map(|share| share.rows.iter().copied())
+        .collect();
+    Ok(Cut {
+        clients,
+        pooled: all.select(&pooled)?,
+        held_out: all.select(held_out)?,
+    })
 }

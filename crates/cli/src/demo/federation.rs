@@ -54,9 +54,15 @@ pub(super) async fn run(
     let store = AnyStore::connect(&format!("sqlite:{}/demo.db", folder.path().display())).await?;
     let mut rng = system_generator()?;
     let authority = IdentityKey::generate(&mut rng);
-    let identities: Vec<_> =
-        prepared.shares.iter().map(|_| Arc::new(IdentityKey::generate(&mut rng))).collect();
-    let members = identities.iter().map(|identity| identity.public()).collect();
+    let identities: Vec<_> = prepared
+        .shares
+        .iter()
+        .map(|_| Arc::new(IdentityKey::generate(&mut rng)))
+        .collect();
+    let members = identities
+        .iter()
+        .map(|identity| identity.public())
+        .collect();
     let roster = Roster::sign(&authority, roster::random_task()?, members)?;
     let task = roster.task();
     let definition = TaskDefinition {
@@ -83,8 +89,10 @@ pub(super) async fn run(
         delta: settings.delta,
     };
     let mut clients = JoinSet::new();
-    for (index, (identity, features)) in
-        identities.into_iter().zip(&prepared.adapters.clients).enumerate()
+    for (index, (identity, features)) in identities
+        .into_iter()
+        .zip(&prepared.adapters.clients)
+        .enumerate()
     {
         let state_dir = folder.path().join(client_name(index));
         let policy = Policy::new(budget)?;
@@ -104,11 +112,18 @@ pub(super) async fn run(
             turn: turn.clone(),
         };
         let (model, features) = (prepared.model.clone(), features.clone());
-        clients.spawn(participant.run(move || {
-            LoraTrainer::from_features(model.clone(), features.clone())
-        }));
+        clients.spawn(
+            participant.run(move || LoraTrainer::from_features(model.clone(), features.clone())),
+        );
     }
-    let watcher = Watcher { prepared, settings, progress, store: &store, task, notebook };
+    let watcher = Watcher {
+        prepared,
+        settings,
+        progress,
+        store: &store,
+        task,
+        notebook,
+    };
     let federation = tokio::select! {
         watched = watcher.watch() => watched?,
         Some(failed) = first_failure(&mut clients) => return Err(failed),
@@ -118,15 +133,15 @@ pub(super) async fn run(
 }
 
 /// Waits for a client that fails; clients that finish are done.
-async fn first_failure(
-    clients: &mut JoinSet<Result<(), CliError>>,
-) -> Option<CliError> {
+async fn first_failure(clients: &mut JoinSet<Result<(), CliError>>) -> Option<CliError> {
     while let Some(joined) = clients.join_next().await {
         match joined {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return Some(error),
             Err(error) => {
-                return Some(CliError::Input(format!("a client's task was cut off: {error}")));
+                return Some(CliError::Input(format!(
+                    "a client's task was cut off: {error}"
+                )));
             }
         }
     }
@@ -158,12 +173,19 @@ impl Watcher<'_> {
                     showing = open.number.0;
                     self.progress.round(showing, self.settings.rounds);
                 }
-                self.progress.phase(phase, self.store.count(open.id, phase).await?);
+                self.progress
+                    .phase(phase, self.store.count(open.id, phase).await?);
                 let seconds = phase_seconds.entry(showing).or_default();
                 *seconds.entry(phase.text().into()).or_default() += glance.elapsed().as_secs_f64();
             }
             glance = Instant::now();
-            for ended in self.store.rounds(self.task).await?.into_iter().skip(rounds.len()) {
+            for ended in self
+                .store
+                .rounds(self.task)
+                .await?
+                .into_iter()
+                .skip(rounds.len())
+            {
                 if matches!(ended.state, RoundState::Open { .. }) {
                     break;
                 }
@@ -176,11 +198,16 @@ impl Watcher<'_> {
                 last = Some((metrics, ended));
             }
             let task = self.store.task(self.task).await?;
-            if task.is_some_and(|t| t.status == TaskStatus::Finished && t.rounds_ended as usize == rounds.len())
-                && let Some((last, ended)) = last
+            if task.is_some_and(|t| {
+                t.status == TaskStatus::Finished && t.rounds_ended as usize == rounds.len()
+            }) && let Some((last, ended)) = last
             {
                 let glimpse = self.glimpse(&ended)?;
-                return Ok(Federation { rounds, last, glimpse });
+                return Ok(Federation {
+                    rounds,
+                    last,
+                    glimpse,
+                });
             }
             tokio::time::sleep(GLANCE).await;
         }
@@ -189,10 +216,16 @@ impl Watcher<'_> {
     /// The model that a round left behind, on the held-out mail.
     async fn evaluate_after(&self, ended: &RoundRecord) -> Result<Metrics, CliError> {
         let digest = self.model_after(ended).await?;
-        let adapter = self.store.adapter(self.task, digest).await?.unwrap_or_default();
+        let adapter = self
+            .store
+            .adapter(self.task, digest)
+            .await?
+            .unwrap_or_default();
         let adapter = Adapter::from_bytes(&adapter)?;
-        let (model, held_out) =
-            (self.prepared.model.clone(), self.prepared.adapters.held_out.clone());
+        let (model, held_out) = (
+            self.prepared.model.clone(),
+            self.prepared.adapters.held_out.clone(),
+        );
         let job = tokio::task::spawn_blocking(move || evaluate(&model, &adapter, &held_out));
         let joined = job.await.map_err(undertone_server::ServerError::from)?;
         Ok(joined?)
@@ -200,7 +233,10 @@ impl Watcher<'_> {
 
     async fn model_after(&self, ended: &RoundRecord) -> Result<ModelDigest, CliError> {
         let next = self.store.rounds(self.task).await?;
-        match next.iter().find(|round| round.number.0 == ended.number.0 + 1) {
+        match next
+            .iter()
+            .find(|round| round.number.0 == ended.number.0 + 1)
+        {
             Some(next) => Ok(RoundParams::decode(&next.params)?.model),
             None => match self.store.task(self.task).await? {
                 Some(task) => Ok(task.model),
@@ -216,7 +252,11 @@ impl Watcher<'_> {
                 let params = RoundParams::decode(&ended.params)?;
                 let sum = RingVector::unpack(params.ring(), params.vector_length(), &result.sum)?;
                 let plain = self.notebook.plain_sum(number, &result.survivors);
-                (result.survivors.len(), plain == Some(sum), "finished".to_owned())
+                (
+                    result.survivors.len(),
+                    plain == Some(sum),
+                    "finished".to_owned(),
+                )
             }
             RoundState::Failed { reason } => (0, false, format!("failed: {reason}")),
             RoundState::Open { phase, .. } => (0, false, phase.to_string()),
@@ -225,9 +265,15 @@ impl Watcher<'_> {
             .notebook
             .who_vanished(number)
             .into_iter()
-            .map(|(client, phase)| Dropped { client: client_name(client), phase: phase.to_string() })
+            .map(|(client, phase)| Dropped {
+                client: client_name(client),
+                phase: phase.to_string(),
+            })
             .collect();
-        let milliseconds = ended.ended_at.unwrap_or(ended.opened_at).saturating_sub(ended.opened_at);
+        let milliseconds = ended
+            .ended_at
+            .unwrap_or(ended.opened_at)
+            .saturating_sub(ended.opened_at);
         Ok(RoundResult {
             round: number,
             survivors,
@@ -243,8 +289,11 @@ impl Watcher<'_> {
     }
 
     fn announce(&self, round: &RoundResult) {
-        let vanished: Vec<String> =
-            round.dropped.iter().map(|d| format!("{} at {}", d.client, d.phase)).collect();
+        let vanished: Vec<String> = round
+            .dropped
+            .iter()
+            .map(|d| format!("{} at {}", d.client, d.phase))
+            .collect();
         self.progress.say(&format!(
             "round {}: {} in the sum, {}, accuracy {:.1} %, AUC {:.3}, epsilon {:.2}; vanished: {}",
             round.round,
@@ -267,19 +316,35 @@ impl Watcher<'_> {
         };
         let length = params.vector_length();
         let sum = RingVector::unpack(params.ring(), length, &result.sum)?;
-        let header = upload.len().saturating_sub(params.ring().packed_length(length));
-        let masked =
-            RingVector::unpack(params.ring(), length, upload.get(header..).unwrap_or_default())?;
+        let header = upload
+            .len()
+            .saturating_sub(params.ring().packed_length(length));
+        let masked = RingVector::unpack(
+            params.ring(),
+            length,
+            upload.get(header..).unwrap_or_default(),
+        )?;
         let count = u32::try_from(result.survivors.len()).unwrap_or(u32::MAX);
-        let mean = encoding(&self.settings.mechanism, &self.settings.task)?.decode_mean(&sum, count);
+        let mean =
+            encoding(&self.settings.mechanism, &self.settings.task)?.decode_mean(&sum, count);
         let ring_size = 2_f64.powi(i32::from(params.bits));
         // Coordinates from all over the vector, the same in all three pictures.
         let step = (length / GLIMPSE).max(1);
         #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
         Ok(Glimpse {
             plain: plain.into_iter().step_by(step).take(GLIMPSE).collect(),
-            masked: masked.elements().step_by(step).take(GLIMPSE).map(|e| e as f64 / ring_size).collect(),
-            mean: mean.into_iter().step_by(step).take(GLIMPSE).map(|v| v as f32).collect(),
+            masked: masked
+                .elements()
+                .step_by(step)
+                .take(GLIMPSE)
+                .map(|e| e as f64 / ring_size)
+                .collect(),
+            mean: mean
+                .into_iter()
+                .step_by(step)
+                .take(GLIMPSE)
+                .map(|v| v as f32)
+                .collect(),
         })
     }
 }

@@ -53,7 +53,12 @@ pub(crate) struct DemoArgs {
     #[arg(long, value_name = "FOLDER", default_value = "demo-report")]
     out: PathBuf,
     /// Folder with the fetched model and mail
-    #[arg(long, value_name = "FOLDER", env = "UNDERTONE_CACHE", default_value = ".cache/undertone")]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        env = "UNDERTONE_CACHE",
+        default_value = ".cache/undertone"
+    )]
     cache: PathBuf,
     /// Print result.json instead of tables
     #[arg(long)]
@@ -105,7 +110,10 @@ fn assemble(
         })
         .collect();
     let by = |metric: fn(&Metrics) -> f64| {
-        compared.iter().map(|(name, metrics)| (name.clone(), metric(metrics))).collect()
+        compared
+            .iter()
+            .map(|(name, metrics)| (name.clone(), metric(metrics)))
+            .collect()
     };
     Ok(DemoResult {
         rounds: federation.rounds,

@@ -37,11 +37,19 @@ impl Notebook {
     }
 
     pub(super) fn vanished(&self, round: u32, client: usize, phase: PhaseName) {
-        self.pages().vanished.entry(round).or_default().push((client, phase));
+        self.pages()
+            .vanished
+            .entry(round)
+            .or_default()
+            .push((client, phase));
     }
 
     pub(super) fn who_vanished(&self, round: u32) -> Vec<(usize, PhaseName)> {
-        self.pages().vanished.get(&round).cloned().unwrap_or_default()
+        self.pages()
+            .vanished
+            .get(&round)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// The plain sum of the survivors' inputs; `None` if one of them was never noted.
@@ -49,7 +57,10 @@ impl Notebook {
         let pages = self.pages();
         let mut inputs = survivors.iter().map(|client| {
             let client = usize::try_from(client.0).ok()?;
-            pages.inputs.get(&(round, client)).map(|input| &input.vector)
+            pages
+                .inputs
+                .get(&(round, client))
+                .map(|input| &input.vector)
         });
         let mut sum = inputs.next()??.clone();
         for vector in inputs {

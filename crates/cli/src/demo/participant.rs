@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, Semaphore};
 use undertone_client::lora::{LoraError, LoraTrainer};
-use undertone_client::{Client, Event, JoinConfig, Observer, Trainer, Work};
+use undertone_client::{Client, DeclineReason, Event, JoinConfig, Observer, Trainer, Work};
 use undertone_protocol::aggregator::PhaseName;
 
 use super::notebook::{Input, Notebook};
@@ -37,7 +37,10 @@ impl Participant {
                 progress: self.progress.clone(),
                 vanish: vanish.clone(),
             };
-            let trainer = OneAtATime { inner: trainer(), turn: self.turn.clone() };
+            let trainer = OneAtATime {
+                inner: trainer(),
+                turn: self.turn.clone(),
+            };
             let mut join = self.join.clone();
             join.state_dir.clone_from(&self.state_dir);
             let life = async {
@@ -77,12 +80,24 @@ struct Vanishing {
 impl Observer for Vanishing {
     async fn event(&mut self, event: Event<'_>) {
         match event {
-            Event::InputEncoded { number, update, vector, .. } => {
-                let input = Input { update: update.to_vec(), vector: vector.clone() };
+            Event::InputEncoded {
+                number,
+                update,
+                vector,
+                ..
+            } => {
+                let input = Input {
+                    update: update.to_vec(),
+                    vector: vector.clone(),
+                };
                 self.notebook.input(number.0, self.index, input);
             }
             Event::Trained { number, .. } => self.progress.trained(number.0),
-            Event::Sending { number, phase, bytes } => {
+            Event::Sending {
+                number,
+                phase,
+                bytes,
+            } => {
                 let plan = Settings::vanishing(number.0);
                 if plan.contains(&(self.index, phase)) {
                     self.notebook.vanished(number.0, self.index, phase);
@@ -100,7 +115,8 @@ impl Observer for Vanishing {
                     super::settings::client_name(self.index)
                 ));
             }
-            Event::Declined { number, reason } => {
+            // After it vanished, a client leaves out the rest of that round; that is no news here.
+            Event::Declined { number, reason } if *reason != DeclineReason::BegunBefore => {
                 self.progress.say(&format!(
                     "{} declined round {number}: {reason}",
                     super::settings::client_name(self.index)

@@ -32,7 +32,13 @@ impl Progress {
         step.set_style(style("{msg:<48} [{bar:30}] {percent}%"));
         let training = bar("training");
         let phases = PhaseName::ALL.map(|phase| bar(phase.text()));
-        std::sync::Arc::new(Self { step, training, phases, live: stderr().is_terminal(), bars })
+        std::sync::Arc::new(Self {
+            step,
+            training,
+            phases,
+            live: stderr().is_terminal(),
+            bars,
+        })
     }
 
     /// A new step of the demo begins.

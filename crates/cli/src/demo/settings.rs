@@ -67,7 +67,10 @@ impl Settings {
                 alpha: 16.0,
                 seed: 1,
             }),
-            privacy: Some(PrivacyConfig { clip_norm: 1.0, noise_multiplier }),
+            privacy: Some(PrivacyConfig {
+                clip_norm: 1.0,
+                noise_multiplier,
+            }),
             sampling_rate: SAMPLING_RATE,
             local_steps: LOCAL_STEPS,
             learning_rate: 0.5,
@@ -77,12 +80,18 @@ impl Settings {
         let task = TaskSettings {
             rounds,
             cohort: CLIENTS,
-            min_survivors: u32::from(threshold::complete(CLIENTS)),
+            min_survivors: u32::from(threshold::min_survivors(CLIENTS, CLIENTS)),
             bits: 32,
             server_learning_rate: 1.0,
             deadlines_ms: [TRAINING_MS, PHASE_MS, PHASE_MS, PHASE_MS, PHASE_MS],
         };
-        Ok(Self { rounds, delta, training, mechanism, task })
+        Ok(Self {
+            rounds,
+            delta,
+            training,
+            mechanism,
+            task,
+        })
     }
 
     /// Epsilon of a client that took part in so many rounds.
@@ -115,7 +124,7 @@ impl Settings {
     pub(super) fn to_json(&self) -> Result<serde_json::Value, CliError> {
         Ok(serde_json::json!({
             "clients": CLIENTS,
-            "threshold": threshold::complete(CLIENTS),
+            "threshold": threshold::complete(CLIENTS, CLIENTS),
             "training": serde_json::to_value(&self.training)?,
             "mechanism": serde_json::to_value(self.mechanism)?,
             "task": serde_json::to_value(&self.task)?,

@@ -160,7 +160,7 @@ impl Inner {
         let mut nonce = [0; 32];
         self.rng.fill_bytes(&mut nonce);
         let clients = u16::try_from(world.identities.len()).unwrap();
-        let t = threshold::complete(clients);
+        let t = threshold::complete(clients, clients);
         let deadline = world.deadline;
         let mut fields = ParamsFields {
             version: VERSION,

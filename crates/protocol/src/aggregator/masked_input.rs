@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tls_codec::VLBytes;
-
 use super::{ConsistencyCheckPhase, RoundContext, inconsistent};
 use crate::bitmap::Bitmap;
 use crate::client::masked_input::{DealtToClient, payload_digest};
@@ -67,7 +65,7 @@ impl MaskedInputPhase {
                 })
             })
             .collect();
-        let sharers = VLBytes::new(self.sharers.encode("the set U2")?);
+        let sharers = self.sharers.encode("the set U2")?;
         codec::encode(
             "the shares dealt to a client",
             &DealtToClient {

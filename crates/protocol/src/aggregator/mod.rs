@@ -121,13 +121,9 @@ impl RoundContext {
     /// Joins parameters and roster.
     ///
     /// # Errors
-    /// [`ProtocolError::ViewMismatch`] if the parameters bind another roster or task.
+    /// As [`RoundParams::check_roster`].
     pub fn new(params: Arc<RoundParams>, roster: Arc<Roster>) -> Result<Self, ProtocolError> {
-        if params.roster != roster.digest() || params.task != roster.task() {
-            return Err(ProtocolError::ViewMismatch {
-                what: "the roster of the round",
-            });
-        }
+        params.check_roster(&roster)?;
         Ok(Self { params, roster })
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize, VLBytes};
+use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 use super::share_keys::seal_context;
 use super::{Participant, SharedKeys};
@@ -22,7 +22,7 @@ use crate::vector::{RingVector, Sign};
 #[derive(Debug, Clone, PartialEq, Eq, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub struct DealtToClient {
     /// The encoded bitmap of U2.
-    pub sharers: VLBytes,
+    pub sharers: Vec<u8>,
     /// One delivery for each neighbour in U2, in directory order.
     pub deliveries: Vec<Delivery>,
 }
@@ -42,8 +42,9 @@ impl SharedKeys {
     /// Checks U2, opens the shares and masks the input. Returns the bytes to send: the signed
     /// header and the packed vector.
     ///
-    /// A share that does not open, or that is not the one its dealer committed to, is set aside:
-    /// one bad dealer must not stop everyone. It is then never revealed.
+    /// A share that does not open, or that is not the one its dealer committed to, is set aside and
+    /// never revealed; this client goes on. If too few holders have good shares of that dealer,
+    /// the round fails at the end and names it.
     ///
     /// # Errors
     /// [`ProtocolError`] if U2 is refused, deliveries are missing, or the input has another length
@@ -64,7 +65,7 @@ impl SharedKeys {
         }
         let dealt: DealtToClient = codec::decode("the shares dealt to a client", dealt)?;
         let size = self.directory.len();
-        let sharers = Bitmap::decode("the set U2", dealt.sharers.as_slice(), size)?;
+        let sharers = Bitmap::decode("the set U2", &dealt.sharers, size)?;
         check_set(
             &self.participant,
             &self.directory,

@@ -30,8 +30,8 @@ use crate::params::RoundParams;
 use crate::roster::Roster;
 
 /// A client that is ready for one round: it checked parameters and roster, found itself in it, and
-/// has its training behind it.
-#[derive(Debug, Clone)]
+/// has its training behind it. Not `Clone`: two runs of one round would sign two statements.
+#[derive(Debug)]
 pub struct Participant {
     params: Arc<RoundParams>,
     roster: Arc<Roster>,
@@ -43,23 +43,14 @@ impl Participant {
     /// Joins parameters, roster and identity.
     ///
     /// # Errors
-    /// [`ProtocolError::ViewMismatch`] if the parameters bind another roster or task, and
-    /// [`ProtocolError::Params`] if the identity is not in the roster.
+    /// As [`RoundParams::check_roster`]; and [`ProtocolError::Params`] if the identity is not in
+    /// the roster.
     pub fn new(
         params: Arc<RoundParams>,
         roster: Arc<Roster>,
         identity: Arc<IdentityKey>,
     ) -> Result<Self, ProtocolError> {
-        if params.roster != roster.digest() {
-            return Err(ProtocolError::ViewMismatch {
-                what: "the roster digest",
-            });
-        }
-        if params.task != roster.task() {
-            return Err(ProtocolError::ViewMismatch {
-                what: "the roster's task",
-            });
-        }
+        params.check_roster(&roster)?;
         let index = roster.index_of(identity.public()).ok_or_else(|| {
             let key = identity.public();
             ProtocolError::Params(format!("the identity key {key} is not in the roster"))

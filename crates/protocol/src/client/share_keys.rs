@@ -59,7 +59,7 @@ impl AdvertisedKeys {
         let mut shares = Vec::with_capacity(holders.len());
         let mut own = None;
         let pairs = seed_shares.into_iter().zip(mask_shares);
-        for ((slot, holder), (self_mask, mask_key)) in (0_u8..).zip(holders).zip(pairs) {
+        for ((slot, holder), (self_mask, mask_key)) in (0..=u8::MAX).zip(holders).zip(pairs) {
             let pair = SharePair {
                 self_mask,
                 mask_key,

@@ -64,7 +64,7 @@ impl World {
             .collect();
         let members = identities.iter().map(|i| i.public()).collect();
         let roster = Arc::new(Roster::sign(&authority, task, members).unwrap());
-        let t = threshold::complete(clients);
+        let t = threshold::complete(clients, clients);
         let mut nonce = [0; 32];
         rng.fill_bytes(&mut nonce);
         let params = Arc::new(

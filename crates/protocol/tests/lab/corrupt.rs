@@ -1,0 +1,84 @@
+//! A corrupt client: it keeps to the protocol where that serves, and shares its secrets.
+
+use undertone_protocol::directory::Directory;
+use undertone_protocol::id::{Position, RosterIndex};
+use undertone_protocol::keys::{EphemeralKey, Secret32};
+use undertone_protocol::message::{
+    AdvertiseKeys, DealtShare, SecretKind, ShareCommitments, ShareKeys, Signed,
+};
+use undertone_protocol::seal::{SealContext, SharePair};
+use undertone_protocol::shamir::SplitShares;
+use undertone_protocol::transcript::seed_commitment;
+
+use super::Lab;
+
+/// A corrupt client and its secrets.
+#[derive(Clone)]
+pub(crate) struct Corrupt {
+    pub(crate) entry: Signed<AdvertiseKeys>,
+    pub(super) cipher: Secret32,
+    pub(super) mask: Secret32,
+}
+
+impl Corrupt {
+    pub(crate) fn new(lab: &mut Lab, client: u32) -> Self {
+        let (cipher, mask) = (
+            Secret32::random(&mut lab.rng),
+            Secret32::random(&mut lab.rng),
+        );
+        let message = AdvertiseKeys {
+            sender: RosterIndex(client),
+            cipher_key: EphemeralKey::from_seed(cipher.clone()).public(),
+            mask_key: EphemeralKey::from_seed(mask.clone()).public(),
+        };
+        let key = &lab.identities[client as usize];
+        let entry = Signed::sign(message, lab.params.id(), key).unwrap();
+        Self {
+            entry,
+            cipher,
+            mask,
+        }
+    }
+
+    pub(super) fn deal(&self, lab: &mut Lab, directory: &Directory) -> ShareKeys {
+        let (n, t, round) = (directory.len(), lab.params.threshold(), lab.params.id());
+        let me = &self.entry.message;
+        let seed = Secret32::random(&mut lab.rng);
+        let mut splitter = lab.splitter();
+        let seeds = splitter.split(&seed, n, t).unwrap();
+        let masks = splitter.split(&self.mask, n, t).unwrap();
+        let mut dealt: Vec<DealtShare> = (0_u8..=254)
+            .zip(seeds.into_iter().zip(masks))
+            .map(|(slot, (self_mask, mask_key))| {
+                let commitments = ShareCommitments {
+                    self_mask: self_mask.commitment(SecretKind::SelfMask, round, me.sender, slot),
+                    mask_key: mask_key.commitment(SecretKind::MaskKey, round, me.sender, slot),
+                };
+                let holder = directory.entry(Position(slot.into())).unwrap();
+                let context = SealContext {
+                    round,
+                    directory: directory.digest(),
+                    dealer: me,
+                    holder,
+                };
+                let pair = SharePair {
+                    self_mask,
+                    mask_key,
+                };
+                let cipher = EphemeralKey::from_seed(self.cipher.clone());
+                DealtShare {
+                    sealed: context.seal(&cipher, &pair).unwrap(),
+                    commitments,
+                }
+            })
+            .collect();
+        let own = dealt.remove(me.sender.0 as usize).commitments;
+        ShareKeys {
+            sender: me.sender,
+            directory: directory.digest(),
+            seed_commitment: seed_commitment(&seed, round, me.sender),
+            own,
+            shares: dealt,
+        }
+    }
+}
