@@ -12,6 +12,8 @@
 
 use std::time::Duration;
 
+use chacha20::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
 use tokio::sync::watch;
 use undertone_protocol::aggregator::PhaseName;
 use undertone_server::store::{RoundState, Store};
@@ -77,6 +79,43 @@ async fn wait_for(task: &Task, phase: PhaseName, count: usize) {
     panic!("the round never had {count} messages of {phase}");
 }
 
+/// The service is killed again and again at moments that a printed seed decides, while clients are
+/// sending: every round ends exact all the same.
+async fn killed_at_random(database: Database) {
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    let task = Task::create(database.url(), CLIENTS, 4, LONG).await;
+    let mut service = Service::start(BINARY, database.url()).await;
+    let state = tempfile::tempdir().unwrap();
+    let inputs = Inputs::default();
+    let clients: Vec<_> = (0..usize::from(CLIENTS))
+        .map(|index| spawn(&task, index, &service.url(), state.path(), &inputs, None))
+        .collect();
+    let mut kills = 0;
+    while !task.finished().await {
+        tokio::time::sleep(Duration::from_millis(u64::from(rng.next_u32() % 200))).await;
+        service.kill().await;
+        service.restart().await;
+        kills += 1;
+        assert!(kills < 1000, "the task does not end");
+        // Each life lasts long enough for something to happen.
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    for client in clients {
+        let summary = tokio::time::timeout(Duration::from_mins(2), client).await;
+        summary.expect("a client hangs").unwrap().unwrap();
+    }
+    let rounds = task.rounds().await;
+    assert_eq!(rounds.len(), 4);
+    for round in rounds {
+        let (sum, survivors) = sum_of(&round);
+        assert_eq!(survivors.len(), usize::from(CLIENTS));
+        assert_eq!(sum, inputs.sum(round.number.0, &survivors));
+    }
+    println!("{kills} kills");
+}
+
 macro_rules! phases {
     ($($name:ident: $phase:ident;)*) => {
         mod sqlite {
@@ -85,6 +124,11 @@ macro_rules! phases {
             async fn $name() {
                 killed_in(Database::sqlite(), PhaseName::$phase).await;
             })*
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn at_random() {
+                killed_at_random(Database::sqlite()).await;
+            }
         }
 
         mod postgres {
@@ -93,6 +137,11 @@ macro_rules! phases {
             async fn $name() {
                 killed_in(Database::postgres().await, PhaseName::$phase).await;
             })*
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn at_random() {
+                killed_at_random(Database::postgres().await).await;
+            }
         }
     };
 }

@@ -22,9 +22,13 @@ The epsilon holds for adding or removing one record, for Poisson sampling by the
 and for all steps together: rounds times steps a round. Choose delta well below one over the number
 of records.";
 
+const USAGE: &str = "\
+undertone account --sampling-rate <RATE> --steps <STEPS> --delta <DELTA>
+                         (--noise-multiplier <SIGMA> | --target-epsilon <EPSILON>) [OPTIONS]";
+
 /// State the epsilon of DP-SGD settings, or find the noise for a target epsilon.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = USAGE)]
 pub(crate) struct AccountArgs {
     /// Probability of each record to be in a step, 0 to 1
     #[arg(long, value_name = "RATE")]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use undertone_training::data::{
     ClientShare, Mail, hold_out, partition, read_corpus, without_near_duplicates,
 };
-use undertone_training::{Depth, Encoder, Features, LabelledTokens, Model, TextTokenizer};
+use undertone_training::{Encoder, Features, LabelledTokens, Model, TextTokenizer};
 
 use super::progress::Progress;
 use super::settings::{CLIENTS, HELD_OUT_PER_MILLE, Settings};
@@ -75,11 +75,8 @@ impl Prepared {
         let below = Features::load_or_compute(&folder, &encoder, tokens, model.depth(), |d, a| {
             progress.at(d, a);
         })?;
-        progress.begin("sentence vectors, once");
-        let pooled =
-            Features::load_or_compute(&folder, &encoder, tokens, Depth::Pooled, |d, a| {
-                progress.at(d, a);
-            })?;
+        progress.begin("sentence vectors of the untouched model");
+        let pooled = below.pooled(&encoder, |d, a| progress.at(d, a))?;
         let adapters = cut(&below, &shares, &split.held_out)?;
         let head = cut(&pooled, &shares, &split.held_out)?;
         Ok(Self {

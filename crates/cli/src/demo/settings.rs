@@ -24,7 +24,7 @@ pub(super) const CLIENTS: u16 = 12;
 pub(super) const HELD_OUT_PER_MILLE: usize = 150;
 
 /// Steps of DP-SGD that a client makes in a round.
-const LOCAL_STEPS: u32 = 5;
+const LOCAL_STEPS: u32 = 4;
 
 /// The probability of each mail to be in a step.
 const SAMPLING_RATE: f64 = 0.1;
@@ -64,7 +64,7 @@ impl Settings {
                 layers: 1,
                 projections: vec![Projection::Query, Projection::Value],
                 rank: 4,
-                alpha: 16.0,
+                alpha: 4.0,
                 seed: 1,
             }),
             privacy: Some(PrivacyConfig {
@@ -73,7 +73,7 @@ impl Settings {
             }),
             sampling_rate: SAMPLING_RATE,
             local_steps: LOCAL_STEPS,
-            learning_rate: 0.5,
+            learning_rate: 2.0,
             momentum: 0.5,
         };
         let mechanism = mechanism_of(&training, 16.0, 65_536.0)?;
