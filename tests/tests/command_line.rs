@@ -73,12 +73,23 @@ fn every_help_has_examples_and_fits_a_terminal() {
 }
 
 #[test]
-fn a_wrong_flag_is_named() {
-    let output = undertone(&["serve", "--prot", "80"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("--prot"));
-    let output = undertone(&["account", "--steps", "many"]);
-    assert_eq!(output.status.code(), Some(2));
+fn a_wrong_command_line_is_one_clear_line() {
+    let cases: [(&[&str], &str); 4] = [
+        (&["serve", "--prot", "80"], "--prot"),
+        (&["serve", "--listen", "here"], "here"),
+        (&["account", "--steps", "3"], "--sampling-rate"),
+        (&["dance"], "dance"),
+    ];
+    for (args, names) in cases {
+        let output = undertone(args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        let line = text(&output.stderr);
+        assert_eq!(line.trim_end().lines().count(), 1, "{line}");
+        assert!(
+            line.starts_with("undertone: ") && line.contains(names),
+            "{line}"
+        );
+    }
 }
 
 #[test]

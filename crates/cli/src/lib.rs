@@ -58,10 +58,13 @@ enum Command {
     Account(account::AccountArgs),
 }
 
-/// Runs the command line of this process. A failure is one line on standard error and exit
-/// status 1; a wrong flag is clap's message and exit status 2.
+/// Runs the command line of this process. A failure is one line on standard error: exit status 2
+/// for a command line that cannot be read, 1 for everything else.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
     let mut out = io::stdout().lock();
     let done = match &cli.command {
         Command::Serve(args) => serve::run(args, &mut out),
@@ -84,6 +87,28 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Help and version as clap prints them; what is wrong with a command line as one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    let asked_for_help =
+        !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if asked_for_help {
+        // Nothing is left to do if the output is closed.
+        let _ = error.print();
+        return ExitCode::from(if error.use_stderr() { 2 } else { 0 });
+    }
+    let text = error.to_string();
+    let what = text.split("\n\nUsage:").next().unwrap_or(&text);
+    let what = what
+        .split("\n\nFor more information")
+        .next()
+        .unwrap_or(what);
+    let line = what.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    let _ = writeln!(io::stderr(), "undertone: {line}; see --help");
+    ExitCode::from(2)
 }
 
 /// An async runtime for one command.

@@ -15,11 +15,10 @@ use std::time::Instant;
 use chacha20::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use undertone_privacy::{Delta, Epsilon, SamplingRate, noise_multiplier_for};
-use undertone_protocol::adapter::Adapter;
 use undertone_training::data::{hold_out, partition, read_corpus, without_near_duplicates};
 use undertone_training::{
-    Depth, Encoder, Features, LabelledTokens, LocalTrainer, LoraConfig, Metrics, Model,
-    PrivacyConfig, Projection, TextTokenizer, TrainingConfig, evaluate,
+    Depth, Encoder, Features, LabelledTokens, LoraConfig, Metrics, Model, PrivacyConfig,
+    Projection, TextTokenizer, TrainingConfig, evaluate, simulation,
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -51,7 +50,7 @@ impl Settings {
     /// The task: by default the one recommended for the demo.
     fn config(&self) -> Outcome<TrainingConfig> {
         let rounds: u32 = self.get("rounds", 8);
-        let local_steps: u32 = self.get("steps", 5);
+        let local_steps: u32 = self.get("steps", 4);
         let sampling_rate = self.get("q", 0.1);
         let steps = u64::from(rounds * local_steps);
         let epsilon = Epsilon::new(self.get("epsilon", 5.0))?;
@@ -77,7 +76,7 @@ impl Settings {
                 layers: self.get("layers", 1),
                 projections: projections.collect(),
                 rank: self.get("rank", 4),
-                alpha: self.get("alpha", 16.0),
+                alpha: self.get("alpha", 4.0),
                 seed: 1,
             }),
             privacy: Some(PrivacyConfig {
@@ -86,7 +85,7 @@ impl Settings {
             }),
             sampling_rate,
             local_steps,
-            learning_rate: self.get("lr", 0.5),
+            learning_rate: self.get("lr", 2.0),
             momentum: self.get("momentum", 0.5),
         })
     }
@@ -127,69 +126,18 @@ fn generator(seed: u64, party: u64) -> ChaCha20Rng {
     ChaCha20Rng::from_seed(key)
 }
 
-fn add(adapter: &Adapter, delta: &[f32], scale: f32) -> Outcome<Adapter> {
-    let moved = adapter
-        .values()
-        .iter()
-        .zip(delta)
-        .map(|(v, d)| v + scale * d)
-        .collect();
-    Ok(adapter.with_values(moved)?)
-}
-
-/// Federated averaging over the clients that do not drop out of a round.
-fn federated(
-    model: &Arc<Model>,
-    data: &Data,
-    rounds: u32,
-    seed: u64,
-    verbose: bool,
-) -> Outcome<Metrics> {
-    let mut trainers = Vec::new();
-    for (party, features) in data.clients.iter().enumerate() {
-        let rng = generator(seed, party as u64);
-        trainers.push(LocalTrainer::new(Arc::clone(model), features.clone(), rng)?);
-    }
-    let mut global = model.initial_adapter();
+/// Who is in the sums: in each round all but two clients, chosen by the seed.
+fn in_sums(rounds: u32, seed: u64) -> impl Fn(u32, usize) -> bool {
     let mut chooser = generator(seed, 1000);
-    for round in 0..rounds {
-        let mut sum = vec![0.0; global.len()];
-        let mut order: Vec<usize> = (0..trainers.len()).collect();
-        order.sort_by_cached_key(|_| chooser.next_u64());
-        let survivors = &order[DROPPED..];
-        let mut largest = 0.0_f32;
-        for &client in survivors {
-            let update = trainers[client].train(&global, |_, _| ())?;
-            sum.iter_mut().zip(&update.delta).for_each(|(s, d)| *s += d);
-            largest = update.delta.iter().fold(largest, |m, d| m.max(d.abs()));
-        }
-        global = add(&global, &sum, 1.0 / survivors.len() as f32)?;
-        if verbose {
-            let m = evaluate(model, &global, &data.held_out)?;
-            println!(
-                "  round {}: {} largest delta {largest:.3}",
-                round + 1,
-                show(&m)
-            );
-        }
-    }
-    Ok(evaluate(model, &global, &data.held_out)?)
-}
-
-/// One trainer on its own for as many rounds.
-fn alone(
-    model: &Arc<Model>,
-    features: &Features,
-    held_out: &Features,
-    rounds: u32,
-    rng: ChaCha20Rng,
-) -> Outcome<Metrics> {
-    let mut trainer = LocalTrainer::new(Arc::clone(model), features.clone(), rng)?;
-    let mut adapter = model.initial_adapter();
-    for _ in 0..rounds {
-        adapter = add(&adapter, &trainer.train(&adapter, |_, _| ())?.delta, 1.0)?;
-    }
-    Ok(evaluate(model, &adapter, held_out)?)
+    let dropped: Vec<Vec<usize>> = (0..rounds)
+        .map(|_| {
+            let mut order: Vec<usize> = (0..CLIENTS).collect();
+            order.sort_by_cached_key(|_| chooser.next_u64());
+            order.truncate(DROPPED);
+            order
+        })
+        .collect();
+    move |round, client| !dropped[round as usize - 1].contains(&client)
 }
 
 fn show(m: &Metrics) -> String {
@@ -280,7 +228,6 @@ fn run(
     seed: u64,
 ) -> Outcome<()> {
     let rounds = settings.get("rounds", 8);
-    let verbose = settings.get("verbose", false);
     let build = |config| Model::new(Arc::clone(encoder), config).map(Arc::new);
     let private = build(config.clone())?;
     let open = build(config.without_privacy())?;
@@ -301,24 +248,28 @@ fn run(
     for (name, model, data) in federations {
         if settings.wants(name) {
             let start = Instant::now();
-            report(name, start, federated(model, data, rounds, seed, verbose)?);
+            let metrics = simulation::federated(
+                model,
+                (&data.clients, &data.held_out),
+                rounds,
+                in_sums(rounds, seed),
+                |client| generator(seed, client as u64),
+                |_, _| (),
+            )?;
+            report(name, start, metrics);
         }
     }
     if settings.wants("central") {
         let start = Instant::now();
-        let batch = settings.get("central_batch", 100.0);
-        let sampling_rate = batch / data.pooled.len() as f64;
-        let central = build(TrainingConfig {
-            sampling_rate,
-            ..config.without_privacy()
-        })?;
-        let rng = generator(seed, 2000);
-        let rounds = settings.get("central_rounds", rounds);
-        report(
-            "central",
-            start,
-            alone(&central, &data.pooled, &data.held_out, rounds, rng)?,
-        );
+        let metrics = simulation::central(
+            encoder,
+            config,
+            (&data.pooled, &data.held_out),
+            (rounds, settings.get("central_batch", 100.0)),
+            generator(seed, 2000),
+            |_, _| (),
+        )?;
+        report("central", start, metrics);
     }
     for (name, model, data) in [
         ("alone_mean", &private, data),
@@ -326,23 +277,14 @@ fn run(
     ] {
         if settings.wants(name) {
             let start = Instant::now();
-            let (mut accuracy, mut auc, mut loss) = (0.0, 0.0, 0.0);
-            for (party, features) in data.clients.iter().enumerate() {
-                let rng = generator(seed, 3000 + party as u64);
-                let m = alone(model, features, &data.held_out, rounds, rng)?;
-                accuracy += m.accuracy / CLIENTS as f64;
-                auc += m.auc.unwrap_or(0.5) / CLIENTS as f64;
-                loss += m.loss / CLIENTS as f64;
-            }
-            report(
-                name,
-                start,
-                Metrics {
-                    accuracy,
-                    auc: Some(auc),
-                    loss,
-                },
-            );
+            let metrics = simulation::alone_mean(
+                model,
+                (&data.clients, &data.held_out),
+                rounds,
+                |client| generator(seed, 3000 + client as u64),
+                |_, _| (),
+            )?;
+            report(name, start, metrics);
         }
     }
     Ok(())

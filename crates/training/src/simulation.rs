@@ -19,8 +19,7 @@ use crate::train::{LocalTrainer, evaluate};
 pub type Data<'a> = (&'a [Features], &'a Features);
 
 /// Federated averaging (`McMahan` et al. 2017, equal weights) over the clients that `in_sum` says
-/// for (round from 1, client): every client trains in every round, as in a real run, where a
-/// client does not know that it will vanish. Evaluates the last model.
+/// for (round from 1, client). Evaluates the last model.
 ///
 /// # Errors
 /// [`TrainingError`] if the parts do not fit together, or if a round has nobody in its sum.
@@ -62,8 +61,8 @@ pub fn federated<R: CryptoRng>(
     evaluate(model, &global, held_out)
 }
 
-/// One trainer on all features in one place, without noise, `steps_factor` times the steps of a
-/// client, with batches as large as a client's `batch`. Evaluates the last model.
+/// One trainer on all features in one place, without noise, as many steps as a client makes in so
+/// many rounds, with batches of `batch` examples in expectation. Evaluates the last model.
 ///
 /// # Errors
 /// [`TrainingError`] if the parts do not fit together.
