@@ -3,19 +3,41 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, SqlSafeStr};
 
 use super::session::Pools;
 use super::{Result, StoreError};
 
 // Applied migrations are never edited: a database that has others than these is refused.
-static POSTGRES: Migrator = sqlx::migrate!("../../migrations/postgres");
-static SQLITE: Migrator = sqlx::migrate!("../../migrations/sqlite");
+const POSTGRES: &[(i64, &str)] = &[(
+    1,
+    include_str!("../../../../migrations/postgres/0001_tasks_and_rounds.sql"),
+)];
+const SQLITE: &[(i64, &str)] = &[(
+    1,
+    include_str!("../../../../migrations/sqlite/0001_tasks_and_rounds.sql"),
+)];
+
+/// The migrations as the library runs them. Listed here and not by its macro, which would build
+/// both database drivers a second time.
+fn migrator(migrations: &[(i64, &'static str)]) -> Migrator {
+    let migration = |(version, sql): &(i64, &'static str)| {
+        let kind = MigrationType::Simple;
+        Migration::new(
+            *version,
+            "undertone".into(),
+            kind,
+            sql.into_sql_str(),
+            false,
+        )
+    };
+    Migrator::with_migrations(migrations.iter().map(migration).collect())
+}
 
 /// How long to try to reach a database at start.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -55,7 +77,7 @@ async fn open_postgres(url: &str) -> Result<Pools> {
         .max_connections(POSTGRES_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_lazy_with(options);
-    POSTGRES.run(&pool).await?;
+    migrator(POSTGRES).run(&pool).await?;
     Ok(Pools::Postgres(pool))
 }
 
@@ -96,14 +118,14 @@ async fn open_sqlite(url: &str) -> Result<Pools> {
 /// no lock to wait for as Postgres has. When it looks again, the schema is there.
 async fn migrate_sqlite(writer: &SqlitePool) -> Result<()> {
     for _ in 0..20 {
-        match SQLITE.run(writer).await {
+        match migrator(SQLITE).run(writer).await {
             Err(MigrateError::Execute(_) | MigrateError::ExecuteMigration(..)) => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             result => return Ok(result?),
         }
     }
-    Ok(SQLITE.run(writer).await?)
+    Ok(migrator(SQLITE).run(writer).await?)
 }
 
 /// Waits for a first connection; `address` is shown to the user.
