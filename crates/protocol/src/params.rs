@@ -152,7 +152,7 @@ impl RoundParams {
     pub fn check_roster(&self, roster: &Roster) -> Result<(), ProtocolError> {
         if self.fields.roster != roster.digest() || self.fields.task != roster.task() {
             return Err(ProtocolError::ViewMismatch {
-                what: "the roster of the round",
+                what: "the digest or the task of the roster",
             });
         }
         let members = u16::try_from(roster.len()).unwrap_or(u16::MAX);
