@@ -10,7 +10,7 @@ use undertone_training::data::{
 use undertone_training::{Encoder, Features, LabelledTokens, Model, TextTokenizer};
 
 use super::progress::Progress;
-use super::settings::{CLIENTS, HELD_OUT_PER_MILLE, Settings};
+use super::settings::{CLIENTS, HELD_OUT_PER_MILLE, SPLIT, Settings};
 use crate::error::CliError;
 
 /// Features of everyone's mail for one kind of model.
@@ -54,7 +54,7 @@ impl Prepared {
         }
         progress.begin("reading the mail");
         let mails = distinct(&read_corpus(&mail)?);
-        let split = hold_out(&mails, HELD_OUT_PER_MILLE, 0);
+        let split = hold_out(&mails, HELD_OUT_PER_MILLE, SPLIT);
         let shares = partition(&mails, &split.train, usize::from(CLIENTS), seed)?;
 
         let encoder = Arc::new(Encoder::load(&model)?);

@@ -10,6 +10,7 @@ use undertone_client::lora::LoraTrainer;
 use undertone_client::{JoinConfig, Policy};
 use undertone_privacy::{Budget, Epsilon};
 use undertone_protocol::adapter::Adapter;
+use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::{ModelDigest, TaskId};
 use undertone_protocol::keys::IdentityKey;
 use undertone_protocol::params::RoundParams;
@@ -173,8 +174,11 @@ impl Watcher<'_> {
                     showing = open.number.0;
                     self.progress.round(showing, self.settings.rounds);
                 }
-                self.progress
-                    .phase(phase, self.store.count(open.id, phase).await?);
+                // Earlier ones too: a phase may be over between two glances.
+                for at in PhaseName::ALL.into_iter().filter(|at| *at <= phase) {
+                    self.progress
+                        .phase(at, self.store.count(open.id, at).await?);
+                }
                 let seconds = phase_seconds.entry(showing).or_default();
                 *seconds.entry(phase.text().into()).or_default() += glance.elapsed().as_secs_f64();
             }

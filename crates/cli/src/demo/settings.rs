@@ -23,6 +23,9 @@ pub(super) const CLIENTS: u16 = 12;
 /// Thousandths of the mail that nobody trains on.
 pub(super) const HELD_OUT_PER_MILLE: usize = 150;
 
+/// Which mail that is: not the splits on which these settings were chosen (0 and 1).
+pub(super) const SPLIT: u64 = 2;
+
 /// Steps of DP-SGD that a client makes in a round.
 const LOCAL_STEPS: u32 = 4;
 
