@@ -48,7 +48,8 @@ pub(crate) fn run(args: &ServeArgs, out: &mut impl Write) -> Result<(), CliError
         let address = listener.local_addr()?;
         writeln!(out, "listening on http://{address}")?;
         out.flush()?;
-        app::serve(App::new(store), listener, stopped()).await?;
+        app::serve(App::new(store.clone()), listener, stopped()).await?;
+        store.close().await;
         Ok(())
     })
 }
