@@ -52,7 +52,7 @@ impl Graph {
                 "metadata",
                 "--format-version",
                 "1",
-                "--offline",
+                "--locked",
                 "--all-features",
             ])
             .output()
