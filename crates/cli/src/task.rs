@@ -3,9 +3,11 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
+use undertone_client::lora::first_adapter;
 use undertone_privacy::Mechanism;
 use undertone_protocol::adapter::Adapter;
 use undertone_protocol::id::TaskId;
@@ -14,7 +16,7 @@ use undertone_server::store::{
     AnyStore, RoundState, Store, StoreError, TaskRecord, TaskSettings, TaskStatus,
 };
 use undertone_server::task::TaskDefinition;
-use undertone_training::{Encoder, Model, TrainingConfig};
+use undertone_training::{Encoder, TrainingConfig};
 
 use crate::error::CliError;
 use crate::roster;
@@ -148,10 +150,7 @@ async fn create(args: &CreateArgs, out: &mut impl Write) -> Result<(), CliError>
     file.training.validate()?;
     let adapter = match (&args.adapter, &args.model) {
         (Some(path), _) => Adapter::from_bytes(&fs::read(path).map_err(CliError::read(path))?)?,
-        (None, Some(folder)) => {
-            let encoder = std::sync::Arc::new(Encoder::load(folder)?);
-            Model::new(encoder, file.training.clone())?.initial_adapter()
-        }
+        (None, Some(folder)) => first_adapter(&Arc::new(Encoder::load(folder)?), &file.training)?,
         (None, None) => return Err(CliError::Input("give --model or --adapter".into())),
     };
     let definition = TaskDefinition {

@@ -10,7 +10,7 @@ use undertone_protocol::aggregator::{
     AdvertiseKeysPhase, ConsistencyCheckPhase, MaskedInputPhase, PhaseName, RoundContext,
     ShareKeysPhase, UnmaskPhase,
 };
-use undertone_protocol::id::RoundId;
+use undertone_protocol::id::{RosterIndex, RoundId};
 use undertone_protocol::message::{Message, Signed};
 use undertone_protocol::params::RoundParams;
 use undertone_protocol::roster::Roster;
@@ -49,6 +49,20 @@ impl Phase {
         }
     }
 
+    /// Checks one message of the phase and says who sent it.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] says why it is refused.
+    pub fn check(&self, bytes: &[u8]) -> Result<RosterIndex, ProtocolError> {
+        Ok(match self {
+            Self::AdvertiseKeys(phase) => phase.check(bytes)?.message.sender,
+            Self::ShareKeys(phase) => phase.check(bytes)?.message.sender,
+            Self::MaskedInput(phase) => phase.check(bytes)?.sender,
+            Self::ConsistencyCheck(phase) => phase.check(bytes)?.message.sender,
+            Self::Unmask(phase) => phase.check(bytes)?.message.sender,
+        })
+    }
+
     /// How many messages complete the phase; `None` for AdvertiseKeys, where the task says.
     pub fn expected(&self) -> Option<usize> {
         match self {
@@ -82,12 +96,12 @@ impl Phases {
         round: &RoundRecord,
         name: PhaseName,
     ) -> Result<Rebuilt, ServerError> {
-        let (mut phase, mut at) = match self.latest(round.id, name) {
-            Some((_, at, phase)) => (phase, at),
-            None => (
-                Arc::new(first(store, round).await?),
-                PhaseName::AdvertiseKeys,
-            ),
+        let (mut at, mut phase) = if let Some(latest) = self.latest(round.id, name) {
+            latest
+        } else {
+            let first = Arc::new(first(store, round).await?);
+            self.keep((round.id, PhaseName::AdvertiseKeys, first.clone()));
+            (PhaseName::AdvertiseKeys, first)
         };
         while at < name {
             phase = match next(store, round.id, at, &phase).await? {
@@ -101,13 +115,13 @@ impl Phases {
     }
 
     /// The latest cached phase of a round that is not beyond `name`.
-    fn latest(&self, round: RoundId, name: PhaseName) -> Option<(RoundId, PhaseName, Arc<Phase>)> {
+    fn latest(&self, round: RoundId, name: PhaseName) -> Option<(PhaseName, Arc<Phase>)> {
         let cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
         cache
             .iter()
             .filter(|(id, at, _)| *id == round && *at <= name)
-            .max_by_key(|e| e.1)
-            .cloned()
+            .max_by_key(|entry| entry.1)
+            .map(|(_, at, phase)| (*at, phase.clone()))
     }
 
     fn keep(&self, entry: (RoundId, PhaseName, Arc<Phase>)) {

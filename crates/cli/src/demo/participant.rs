@@ -1,7 +1,6 @@
 //! One mail provider: a client of the SDK as any application would embed it, and an observer that
 //! makes it vanish at its appointed hour.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{Notify, Semaphore};
@@ -18,7 +17,6 @@ use crate::error::CliError;
 pub(super) struct Participant {
     pub(super) index: usize,
     pub(super) join: JoinConfig,
-    pub(super) state_dir: PathBuf,
     pub(super) notebook: Arc<Notebook>,
     pub(super) progress: Arc<Progress>,
     /// On one machine the clients train one after the other, each with all cores.
@@ -41,8 +39,7 @@ impl Participant {
                 inner: trainer(),
                 turn: self.turn.clone(),
             };
-            let mut join = self.join.clone();
-            join.state_dir.clone_from(&self.state_dir);
+            let join = self.join.clone();
             let life = async {
                 let client = Client::join(join, trainer, observer).await?;
                 client.run().await
@@ -92,7 +89,7 @@ impl Observer for Vanishing {
                 };
                 self.notebook.input(number.0, self.index, input);
             }
-            Event::Trained { number, .. } => self.progress.trained(number.0),
+            Event::Trained { .. } => self.progress.trained(),
             Event::Sending {
                 number,
                 phase,

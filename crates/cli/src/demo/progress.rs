@@ -69,7 +69,7 @@ impl Progress {
     }
 
     /// One more client has trained.
-    pub(super) fn trained(&self, _round: u32) {
+    pub(super) fn trained(&self) {
         self.training.inc(1);
     }
 

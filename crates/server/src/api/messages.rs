@@ -9,7 +9,6 @@ use axum::http::HeaderMap;
 use serde::Serialize;
 use undertone_protocol::aggregator::{CheckedInput, PhaseName};
 use undertone_protocol::id::RosterIndex;
-use undertone_protocol::message::Message;
 
 use super::rounds::{find, reached};
 use super::{body, parse_index};
@@ -17,7 +16,7 @@ use crate::app::App;
 use crate::error::ServerError;
 use crate::phases::Phase;
 use crate::problem::{Problem, ProblemKind};
-use crate::store::{PutOutcome, RoundRecord, Store, StoredMessage};
+use crate::store::{PutOutcome, Store, StoredMessage};
 
 /// The longest message but for masked inputs: ShareKeys to 254 neighbours takes 37 KB.
 const LONGEST_MESSAGE: usize = 64 * 1024;
@@ -50,77 +49,25 @@ pub(super) async fn put<S: Store>(
         _ => LONGEST_MESSAGE,
     };
     let bytes = body::read(&headers, body, limit).await?;
-    let outcome = match rebuilt.as_ref() {
-        Phase::AdvertiseKeys(p) => {
-            store(
-                &app,
-                &round,
-                phase,
-                index,
-                p.check(&bytes)?.message.sender(),
-                bytes,
-            )
+    let outcome = if phase == PhaseName::MaskedInput {
+        let input = check_input(rebuilt, bytes).await?;
+        same(index, input.sender)?;
+        let header = StoredMessage {
+            sender: index,
+            bytes: input.header,
+        };
+        app.store()
+            .put_input(round.id, &header, &input.vector)
             .await?
-        }
-        Phase::ShareKeys(p) => {
-            store(
-                &app,
-                &round,
-                phase,
-                index,
-                p.check(&bytes)?.message.sender(),
-                bytes,
-            )
-            .await?
-        }
-        Phase::MaskedInput(_) => {
-            let input = check_input(rebuilt.clone(), bytes).await?;
-            same(index, input.sender)?;
-            let header = StoredMessage {
-                sender: index,
-                bytes: input.header,
-            };
-            app.store()
-                .put_input(round.id, &header, &input.vector)
-                .await?
-        }
-        Phase::ConsistencyCheck(p) => {
-            store(
-                &app,
-                &round,
-                phase,
-                index,
-                p.check(&bytes)?.message.sender(),
-                bytes,
-            )
-            .await?
-        }
-        Phase::Unmask(p) => {
-            store(
-                &app,
-                &round,
-                phase,
-                index,
-                p.check(&bytes)?.message.sender(),
-                bytes,
-            )
-            .await?
-        }
+    } else {
+        same(index, rebuilt.check(&bytes)?)?;
+        let message = StoredMessage {
+            sender: index,
+            bytes,
+        };
+        app.store().put_message(round.id, phase, &message).await?
     };
     receipt(&app, outcome, phase, index)
-}
-
-async fn store<S: Store>(
-    app: &App<S>,
-    round: &RoundRecord,
-    phase: PhaseName,
-    index: RosterIndex,
-    sender: RosterIndex,
-    bytes: Vec<u8>,
-) -> Result<PutOutcome, Problem> {
-    same(index, sender)?;
-    let message = StoredMessage { sender, bytes };
-    Ok(app.store().put_message(round.id, phase, &message).await?)
 }
 
 /// Hashing and unpacking a long vector takes milliseconds: off the request threads.
