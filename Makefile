@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
 
-.PHONY: help demo fetch build test lint fmt clippy doc layering deny clean
+.PHONY: help demo fetch build test lint fmt clippy doc spec layering deny clean
 
 help: ## Say what each target does.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -32,6 +32,9 @@ clippy: ## Lint; warnings are errors.
 
 doc: ## Build the documentation; warnings are errors.
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --all-features
+
+spec: ## Build the specification, into target/protocol-spec/.
+	scripts/mdbook.sh build protocol-spec
 
 layering: ## Check who imports whom.
 	$(CARGO) test -p undertone-tests --test layering
