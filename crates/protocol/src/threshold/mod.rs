@@ -1,0 +1,144 @@
+//! Which numbers make a round safe: neighbours k, threshold t, witnesses m and `t_w`, and the
+//! fewest survivors.
+//!
+//! | idea | module |
+//! |---|---|
+//! | what every party recomputes | [`Rule::check`] |
+//! | the smallest numbers that do | [`choose`] |
+//! | why there are none, and what to change | [`Infeasible`] |
+//! | what can go wrong, how likely | [`Failure`] |
+//! | what a round costs | [`Choice::cost`] |
+//! | the one distribution behind it all | [`hypergeometric`] |
+//!
+//! On the complete graph nothing is left to chance: the rules hold whoever the c corrupt clients
+//! are. The ring is laid out by a permutation that a lying aggregator can draw again and again, so
+//! its rules hold but for a probability of 2^-80.
+
+pub mod hypergeometric;
+
+mod choose;
+mod cost;
+mod infeasible;
+mod probability;
+#[cfg(test)]
+mod reference;
+mod rules;
+mod search;
+
+pub use choose::{Aggregator, Choice, Request, Witnesses, choose};
+pub use cost::{Cost, Load};
+pub use infeasible::Infeasible;
+pub use probability::{Event, Failure};
+pub use rules::Rule;
+
+/// The most clients that a complete graph can have: Shamir over GF(256) has 255 places.
+pub const MAX_COMPLETE: u32 = 255;
+
+/// The most neighbours that a client can have: one fewer than [`MAX_COMPLETE`].
+pub const MAX_NEIGHBOURS: u16 = 254;
+
+/// The most clients for which the complete graph is taken where nobody asks for a shape.
+pub const AUTO_COMPLETE: u32 = 100;
+
+/// The shape of the masking graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Everyone is everyone's neighbour.
+    Complete,
+    /// A permuted ring: each client's neighbours are the k/2 places on either side.
+    Ring,
+}
+
+/// The most corrupt clients among `members` if at most this fraction of them is: floor(gamma N),
+/// with 1e-9 on top so that 0.1 of 1000 is 100 however 0.1 is rounded.
+///
+/// Never more than `members`. A fraction that is not a number counts as 1: whoever cannot say
+/// what to assume must not end up assuming nothing.
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "between 0 and the members"
+)]
+pub fn corruptions(fraction: f64, members: u32) -> u32 {
+    if fraction.is_nan() {
+        return members;
+    }
+    let most = f64::from(members);
+    (fraction * most + 1e-9).clamp(0.0, most) as u32
+}
+
+/// The most corrupt clients that a party assumes among the `members` of a roster if nothing else
+/// is set: floor((N - 1) / 3) on the complete graph, floor(N / 10) on the ring.
+pub const fn default_corruptions(shape: Shape, members: u32) -> u32 {
+    match shape {
+        Shape::Complete => members.saturating_sub(1) / 3,
+        Shape::Ring => members / 10,
+    }
+}
+
+/// The most corrupt clients that a complete graph of `n` clients is safe against:
+/// c = floor((n - 1) / 3).
+pub const fn tolerated_corruptions(n: u16) -> u16 {
+    n.saturating_sub(1) / 3
+}
+
+/// The smallest threshold t with 2t > n + c, for directories of at most `n` clients out of a roster
+/// of `roster`, c = [`tolerated_corruptions`] of the *roster*: the aggregator decides who gets into
+/// the directory, so all corrupt members of the roster may stand in it.
+///
+/// Two sets of t clients then share at least one honest client, and an honest client signs one
+/// statement and answers one Unmask: a lying aggregator cannot have two views accepted, nor
+/// collect both secrets of anyone. Honest clients alone reach t, since n - c >= t for n >= 4.
+pub const fn complete(n: u16, roster: u16) -> u16 {
+    n.saturating_add(tolerated_corruptions(roster)) / 2 + 1
+}
+
+/// The fewest survivors whose sum may be unmasked: the threshold, and two honest clients, since a
+/// sum over one honest client is its input.
+pub const fn min_survivors(n: u16, roster: u16) -> u16 {
+    let (threshold, honest) = (complete(n, roster), tolerated_corruptions(roster) + 2);
+    if threshold > honest {
+        threshold
+    } else {
+        honest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fractions_become_whole_clients() {
+        for (fraction, members, expected) in [
+            (0.1, 1000, 100),
+            (0.3, 10, 3),
+            (0.29, 100, 29),
+            (0.05, 39, 1),
+            (0.0, 5, 0),
+            (-1.0, 5, 0),
+            (7.0, 5, 5),
+            (1.0, u32::MAX, u32::MAX),
+            (f64::INFINITY, 5, 5),
+            (f64::NAN, 5, 5),
+        ] {
+            assert_eq!(corruptions(fraction, members), expected, "{fraction}");
+        }
+    }
+
+    #[test]
+    fn defaults() {
+        for (n, complete, ring) in [(0, 0, 0), (1, 0, 0), (4, 1, 0), (100, 33, 10)] {
+            assert_eq!(default_corruptions(Shape::Complete, n), complete);
+            assert_eq!(default_corruptions(Shape::Ring, n), ring);
+        }
+    }
+
+    #[test]
+    fn reference_values() {
+        for (n, t) in [(10, 7), (50, 34), (100, 67), (255, 170)] {
+            assert_eq!(complete(n, n), t, "n = {n}");
+        }
+    }
+}
