@@ -12,7 +12,7 @@ use undertone_protocol::client::{
     AdvertisedKeys, Participant, SentInput, SharedKeys, SignedStatement,
 };
 use undertone_protocol::id::RoundId;
-use undertone_protocol::params::RoundParams;
+use undertone_protocol::params::{RoundParams, Trust};
 use undertone_protocol::shamir::SystemSplitter;
 use undertone_protocol::vector::RingVector;
 
@@ -172,7 +172,9 @@ impl Clients {
             .iter()
             .map(|identity| {
                 let (params, roster) = (params.clone(), task.roster.clone());
-                State::Ready(Participant::new(params, roster, identity.clone()).unwrap())
+                State::Ready(
+                    Participant::new(params, roster, identity.clone(), Trust::default()).unwrap(),
+                )
             })
             .collect();
         Self {
@@ -195,7 +197,10 @@ impl Clients {
                 (State::Advertised(next), message)
             }
             State::Advertised(state) => {
-                let directory = self.http.get(&format!("rounds/{round}/directory")).await;
+                let directory = self
+                    .http
+                    .get(&format!("rounds/{round}/directory/{client}"))
+                    .await;
                 let (next, message) = state
                     .share_keys(&directory, &mut SystemSplitter, &mut self.rng)
                     .unwrap();
@@ -214,7 +219,8 @@ impl Clients {
             State::Sent(state) => {
                 let survivors = self.http.get(&format!("rounds/{round}/survivors")).await;
                 let (next, message) = state.consistency_check(&survivors).unwrap();
-                (State::Signed(next), message)
+                // On the complete graph everyone is a witness.
+                (State::Signed(next), message.unwrap())
             }
             State::Signed(state) => {
                 let statements = self.http.get(&format!("rounds/{round}/statements")).await;

@@ -11,11 +11,11 @@ use undertone_protocol::id::{RosterIndex, TaskId};
 use undertone_protocol::keys::{IdentityKey, IdentityPublicKey};
 use undertone_protocol::params::RoundParams;
 use undertone_protocol::roster::Roster;
-use undertone_protocol::threshold;
+use undertone_protocol::threshold::Rule;
 use undertone_protocol::vector::RingVector;
 use undertone_server::driver::now_ms;
 use undertone_server::store::{
-    AnyStore, RoundRecord, RoundState, Store, StoredResult, TaskSettings, TaskStatus,
+    AnyStore, GraphSettings, RoundRecord, RoundState, Store, StoredResult, TaskSettings, TaskStatus,
 };
 use undertone_server::task::TaskDefinition;
 
@@ -44,6 +44,7 @@ impl Task {
         getrandom::fill(&mut seed).unwrap();
         let mut rng = ChaCha20Rng::from_seed(seed);
         let authority = IdentityKey::generate(&mut rng);
+        let rule = Rule::complete(clients.into(), u32::from(clients - 1) / 3);
         let identities: Vec<_> = (0..clients)
             .map(|_| Arc::new(IdentityKey::generate(&mut rng)))
             .collect();
@@ -65,8 +66,9 @@ impl Task {
             },
             settings: TaskSettings {
                 rounds,
-                cohort: clients,
-                min_survivors: u32::from(threshold::min_survivors(clients, clients)),
+                cohort: clients.into(),
+                min_survivors: rule.min_survivors,
+                graph: GraphSettings::default(),
                 bits: 24,
                 server_learning_rate: 1.0,
                 deadlines_ms,

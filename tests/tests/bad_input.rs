@@ -353,7 +353,7 @@ async fn unknown_things() {
         ),
         (
             Method::GET,
-            format!("rounds/{}/directory", setup.clients.round),
+            format!("rounds/{}/directory/0", setup.clients.round),
             409,
             "phase-not-open",
         ),

@@ -66,6 +66,10 @@ pub(crate) struct JoinArgs {
     /// The fewest clients to be summed with
     #[arg(long, value_name = "N", default_value_t = 5)]
     min_survivors: usize,
+    /// Assume that this fraction of the roster may be corrupt, 0 to 1 (default: less than a third
+    /// where everyone masks with everyone, a tenth on the ring)
+    #[arg(long, value_name = "FRACTION", value_parser = fraction)]
+    corrupt: Option<f64>,
     /// Allow plain http to other machines (for test networks)
     #[arg(long)]
     allow_plain_http: bool,
@@ -79,6 +83,13 @@ pub(crate) struct JoinArgs {
 struct Example {
     text: String,
     label: u32,
+}
+
+fn fraction(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(value) if (0.0..1.0).contains(&value) => Ok(value),
+        _ => Err("expected a number from 0 to below 1".into()),
+    }
 }
 
 pub(crate) fn run(args: &JoinArgs, out: &mut impl Write) -> Result<(), CliError> {
@@ -96,6 +107,7 @@ pub(crate) fn run(args: &JoinArgs, out: &mut impl Write) -> Result<(), CliError>
         delta: args.delta,
     })?;
     policy.min_survivors = args.min_survivors;
+    policy.trust.corrupt = args.corrupt;
     let identity = Arc::new(identity::load(&args.identity)?);
     let mut config = JoinConfig::new(
         args.server.clone(),

@@ -64,6 +64,7 @@ task.toml, with the values of a small task:
   rounds = 8                 # failed ones included: privacy is accounted for all of them
   cohort = 12                # AdvertiseKeys closes once so many clients are there
   min_survivors = 8
+  # graph = { shape = \"ring\", corrupt = 0.05, dropout = 0.1 }  # see undertone params
   bits = 32
   server_learning_rate = 1.0
   deadlines_ms = [600000, 60000, 60000, 60000, 60000]

@@ -2,7 +2,7 @@
 
 use undertone_privacy::{Budget, Epsilon, Ledger, Mechanism, Noise, NoiseMultiplier, PrivacyError};
 use undertone_protocol::ProtocolError;
-use undertone_protocol::params::RoundParams;
+use undertone_protocol::params::{RoundParams, Trust};
 
 /// What this client agrees to. It is checked before each round, before training and before
 /// anything is sent.
@@ -11,6 +11,9 @@ pub struct Policy {
     /// The fewest clients whose sum may be unmasked. The round's own threshold rule is checked in
     /// any case; this is a floor of this client's own.
     pub min_survivors: usize,
+    /// How many of the roster this client assumes to be corrupt: parameters made for fewer are
+    /// declined.
+    pub trust: Trust,
     /// The most ε at one δ that may be spent on the data set, over all rounds of all tasks that
     /// share the state directory.
     pub budget: Budget,
@@ -37,6 +40,7 @@ impl Policy {
     pub fn new(budget: Budget) -> Result<Self, PrivacyError> {
         Ok(Self {
             min_survivors: 5,
+            trust: Trust::default(),
             budget,
             min_noise_multiplier: NoiseMultiplier::new(0.5)?,
             allow_no_noise: false,
@@ -214,6 +218,7 @@ mod tests {
         MechanismDigest, ModelDigest, RosterDigest, RoundNumber, TaskId, TrainingDigest,
     };
     use undertone_protocol::params::{ParamsFields, PhaseDeadlines, SUITE, VERSION};
+    use undertone_protocol::threshold::Rule;
 
     use super::*;
 
@@ -234,9 +239,11 @@ mod tests {
             nonce: [2; 32],
             length,
             bits: 32,
-            neighbours: 9,
-            threshold: 7,
-            min_survivors,
+            rule: Rule {
+                min_clients: min_survivors,
+                min_survivors,
+                ..Rule::complete(10, 3)
+            },
             roster: RosterDigest::from([3; 32]),
             model: ModelDigest::from([4; 32]),
             training: TrainingDigest::from([5; 32]),

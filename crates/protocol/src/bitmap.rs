@@ -1,6 +1,8 @@
 //! A set of positions in one directory, as a bitmap.
 
-use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
+use std::io::Write;
+
+use tls_codec::{DeserializeBytes, Serialize, Size, TlsDeserializeBytes, TlsSerialize, TlsSize};
 
 use crate::codec::{self, Label};
 use crate::error::ProtocolError;
@@ -31,50 +33,30 @@ impl Bitmap {
         Self { bits }
     }
 
-    /// Reads the wire form and checks that it is a set over a directory of `size` clients.
+    /// Reads the wire form and checks that it is a set over `size` places.
     ///
     /// # Errors
     /// [`ProtocolError::Malformed`] or [`ProtocolError::WrongLength`].
     pub fn decode(what: &'static str, bytes: &[u8], size: usize) -> Result<Self, ProtocolError> {
-        let wire: Wire = codec::decode(what, bytes)?;
-        let packed = wire.bytes.as_slice();
-        let found = usize::try_from(wire.size).unwrap_or(usize::MAX);
-        if found != size {
-            return Err(ProtocolError::WrongLength {
-                what,
-                expected: size,
-                found,
-            });
+        let set: Self = codec::decode(what, bytes)?;
+        let found = set.size();
+        if found == size {
+            return Ok(set);
         }
-        let bits: Vec<bool> = packed
-            .iter()
-            .flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1))
-            .take(size)
-            .collect();
-        let set = Self { bits };
-        if set.pack() != packed {
-            let detail = "spare bits are set or bytes are missing".to_owned();
-            return Err(ProtocolError::Malformed { what, detail });
-        }
-        Ok(set)
+        let expected = size;
+        Err(ProtocolError::WrongLength {
+            what,
+            expected,
+            found,
+        })
     }
 
     /// The wire form.
     ///
     /// # Errors
-    /// [`ProtocolError::Malformed`] beyond 2^32 clients.
+    /// [`ProtocolError::Malformed`] beyond 2^30 clients.
     pub fn encode(&self, what: &'static str) -> Result<Vec<u8>, ProtocolError> {
-        let size = u32::try_from(self.bits.len()).map_err(|e| ProtocolError::Malformed {
-            what,
-            detail: e.to_string(),
-        })?;
-        codec::encode(
-            what,
-            &Wire {
-                size,
-                bytes: self.pack(),
-            },
-        )
+        codec::encode(what, self)
     }
 
     /// Whether `position` is in the set.
@@ -115,6 +97,13 @@ impl Bitmap {
         SetDigest::from(*codec::hash(Label::Set, &parts).as_bytes())
     }
 
+    fn wire(&self) -> Wire {
+        Wire {
+            size: Position::from_index(self.bits.len()).0,
+            bytes: self.pack(),
+        }
+    }
+
     fn pack(&self) -> Vec<u8> {
         self.bits
             .chunks(8)
@@ -125,6 +114,35 @@ impl Bitmap {
                     .fold(0, |byte, (bit, set)| byte | u8::from(*set) << bit)
             })
             .collect()
+    }
+}
+
+impl Size for Bitmap {
+    fn tls_serialized_len(&self) -> usize {
+        self.wire().tls_serialized_len()
+    }
+}
+
+impl Serialize for Bitmap {
+    fn tls_serialize<W: Write>(&self, writer: &mut W) -> Result<usize, tls_codec::Error> {
+        self.wire().tls_serialize(writer)
+    }
+}
+
+impl DeserializeBytes for Bitmap {
+    fn tls_deserialize_bytes(bytes: &[u8]) -> Result<(Self, &[u8]), tls_codec::Error> {
+        let (wire, rest) = Wire::tls_deserialize_bytes(bytes)?;
+        let size = usize::try_from(wire.size).unwrap_or(usize::MAX);
+        let bits = wire.bytes.iter();
+        let bits = bits.flat_map(|byte| (0..8).map(move |bit| byte >> bit & 1 == 1));
+        let set = Self {
+            bits: bits.take(size).collect(),
+        };
+        if set.bits.len() != size || set.pack() != wire.bytes {
+            let detail = "bytes of a set are missing or spare bits are set".to_owned();
+            return Err(tls_codec::Error::DecodingError(detail));
+        }
+        Ok((set, rest))
     }
 }
 

@@ -9,6 +9,11 @@ use tls_codec::{DeserializeBytes, Serialize, Size};
 use crate::error::ProtocolError;
 use crate::id::Digest;
 
+/// What has a canonical encoding.
+pub trait Encodable: DeserializeBytes + Serialize + Size {}
+
+impl<T: DeserializeBytes + Serialize + Size> Encodable for T {}
+
 /// Encodes a message. Encoding to memory cannot fail for messages that this crate built within
 /// their length limits; the error is kept for callers who build them from outside.
 ///
@@ -30,10 +35,7 @@ pub fn encode<T: Serialize + Size>(
 ///
 /// # Errors
 /// [`ProtocolError::Malformed`] says where decoding stopped.
-pub fn decode<T>(what: &'static str, bytes: &[u8]) -> Result<T, ProtocolError>
-where
-    T: DeserializeBytes + Serialize + Size,
-{
+pub fn decode<T: Encodable>(what: &'static str, bytes: &[u8]) -> Result<T, ProtocolError> {
     let value = T::tls_deserialize_exact_bytes(bytes).map_err(|e| ProtocolError::Malformed {
         what,
         detail: e.to_string(),
@@ -49,13 +51,10 @@ where
 ///
 /// # Errors
 /// [`ProtocolError::Malformed`], as [`decode`].
-pub fn decode_prefix<'a, T>(
+pub fn decode_prefix<'a, T: Encodable>(
     what: &'static str,
     bytes: &'a [u8],
-) -> Result<(T, &'a [u8]), ProtocolError>
-where
-    T: DeserializeBytes + Serialize + Size,
-{
+) -> Result<(T, &'a [u8]), ProtocolError> {
     let malformed = |detail: String| ProtocolError::Malformed { what, detail };
     let (_, rest) = T::tls_deserialize_bytes(bytes).map_err(|e| malformed(e.to_string()))?;
     let (head, rest) = bytes
@@ -101,8 +100,10 @@ macro_rules! labels {
 labels! {
     /// `round_id`: hash of the encoded round parameters.
     Round = "round parameters";
-    /// Digest and signature of the roster.
+    /// Digest of the roster.
     Roster = "roster";
+    /// Signature of the task authority on the roster.
+    RosterSignature = "roster signature";
     /// Digest of the global adapter's bytes.
     Model = "model";
     /// Digest of the training settings' bytes.
@@ -115,6 +116,8 @@ labels! {
     DirectoryNode = "directory node";
     /// Root of the directory: binds the number of leaves.
     DirectoryRoot = "directory root";
+    /// Key of the permutation that seats clients on the ring.
+    Graph = "graph";
     /// Signature of an AdvertiseKeys message.
     AdvertiseKeys = "AdvertiseKeys";
     /// Signature of a ShareKeys message.
@@ -125,6 +128,8 @@ labels! {
     ConsistencyCheck = "ConsistencyCheck";
     /// Signature of an Unmask message.
     Unmask = "Unmask";
+    /// Digest of the shares that a client deals.
+    Dealing = "dealing";
     /// Digest of a set of positions.
     Set = "set";
     /// Digest of a packed masked vector.

@@ -110,6 +110,9 @@ pub enum RoundFailure {
         needed: usize,
         /// How many good shares there are.
         found: usize,
+        /// More holders answered without a good share than clients can be corrupt: then the
+        /// dealer is at fault, and not its holders.
+        dealt_badly: bool,
     },
     /// Enough shares came back, each as its dealer committed to it, but they combine to another
     /// secret than the dealer committed to: the dealer dealt badly.
@@ -121,4 +124,20 @@ pub enum RoundFailure {
     /// A stored message no longer passes the check that it passed when it came.
     #[error("the stored state of the round is inconsistent: {0}")]
     Inconsistent(String),
+}
+
+impl RoundFailure {
+    /// The client that made the round fail, if it is beyond doubt. What then happens to it is
+    /// decided in the protocol specification, "Bad dealers": it has no part in later rounds.
+    pub fn culprit(&self) -> Option<RosterIndex> {
+        match self {
+            Self::BadDealer { client }
+            | Self::BelowThreshold {
+                client,
+                dealt_badly: true,
+                ..
+            } => Some(*client),
+            _ => None,
+        }
+    }
 }

@@ -19,8 +19,19 @@
 //! Sources: Bonawitz et al., CCS 2017 (double masking, dropout recovery, consistency check); Bell
 //! et al., CCS 2020 (`SecAgg+`); Pasquini et al., CCS 2022 (model inconsistency).
 
-#![warn(clippy::indexing_slicing, clippy::as_conversions)]
-#![cfg_attr(test, allow(clippy::indexing_slicing, clippy::as_conversions))]
+#![warn(
+    clippy::indexing_slicing,
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::as_conversions,
+        clippy::arithmetic_side_effects
+    )
+)]
 
 pub mod adapter;
 pub mod aggregator;

@@ -13,14 +13,14 @@ use crate::vector::{Lane, Sign};
 
 /// The key stream is produced in blocks of this many bytes: it stays in the first-level cache, and
 /// the cipher's vector units run at full width.
-const BLOCK: usize = 8192;
+pub(crate) const BLOCK: usize = 8192;
 
 /// Adds or subtracts the ChaCha20 key stream of `key` (zero nonce, counter from 0), read as
 /// little-endian lanes.
 pub(crate) fn apply<L: Lane>(lanes: &mut [L], key: &Secret32, sign: Sign) {
     let mut cipher = ChaCha20::new(key.expose().into(), &[0; 12].into());
     let mut stream = Zeroizing::new([0_u8; BLOCK]);
-    for lanes in lanes.chunks_mut(BLOCK / L::BYTES) {
+    for lanes in lanes.chunks_mut(L::PER_BLOCK) {
         cipher.write_keystream(stream.as_mut_slice());
         for (lane, bytes) in lanes.iter_mut().zip(stream.chunks_exact(L::BYTES)) {
             *lane = lane.combine(L::from_le(bytes), sign);

@@ -129,7 +129,7 @@ pub struct DealtShare {
     pub commitments: ShareCommitments,
 }
 
-/// Phase 2: shares of both secrets, sealed to each neighbour.
+/// Phase 2: the header of what a client deals; the [`Dealing`] follows it.
 #[derive(Debug, Clone, PartialEq, Eq, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub struct ShareKeys {
     /// Who deals.
@@ -138,18 +138,45 @@ pub struct ShareKeys {
     pub directory: DirectoryDigest,
     /// Commitment to the self-mask seed.
     pub seed_commitment: Digest,
-    /// Commitments to the shares that the dealer keeps itself.
-    pub own: ShareCommitments,
-    /// One entry for each neighbour, in directory order.
-    pub shares: Vec<DealtShare>,
+    /// Digest of the dealing.
+    pub dealing: Digest,
 }
 message!(ShareKeys);
+
+/// Shares of both secrets of one client.
+#[derive(Debug, Clone, PartialEq, Eq, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub struct Dealing {
+    /// One for each neighbour, in the order of their slots.
+    pub shares: Vec<DealtShare>,
+    /// Commitments to the shares that the dealer keeps: on the complete graph only.
+    pub own: Option<ShareCommitments>,
+}
+
+impl Dealing {
+    /// The digest that the signed header carries.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Malformed`] if the list is too long to encode.
+    pub fn digest(&self) -> Result<Digest, ProtocolError> {
+        let encoding = codec::encode("dealing", self)?;
+        Ok(codec::hash(Label::Dealing, &[&encoding]))
+    }
+}
+
+/// Phase 2, as it is sent: the signed header, then the dealing.
+#[derive(Debug, Clone, PartialEq, Eq, TlsSerialize, TlsDeserializeBytes, TlsSize)]
+pub struct ShareKeysBody {
+    /// The signed header: what the dealer's neighbours are shown.
+    pub header: Signed<ShareKeys>,
+    /// The shares.
+    pub dealing: Dealing,
+}
 
 /// Phase 2, aggregator to client: one dealer's share for the client that asks.
 #[derive(Debug, Clone, PartialEq, Eq, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub struct Delivery {
-    /// Who dealt.
-    pub dealer: Position,
+    /// The dealer's header: proof that it shared its keys under the holder's own directory.
+    pub header: Signed<ShareKeys>,
     /// What it dealt to this client.
     pub share: DealtShare,
 }

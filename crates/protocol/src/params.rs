@@ -1,6 +1,6 @@
 //! Round parameters: what a round is. Their digest is the round's id, and everything binds it.
 
-use std::ops::Deref;
+use std::ops::{Deref, RangeInclusive};
 
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
@@ -11,7 +11,7 @@ use crate::id::{
 };
 use crate::message::MASKED_INPUT_HEADER;
 use crate::roster::Roster;
-use crate::threshold;
+use crate::threshold::{self, Rule, Shape};
 use crate::vector::Ring;
 
 /// The protocol version that this crate speaks.
@@ -20,8 +20,9 @@ pub const VERSION: u16 = 1;
 /// The suite: X25519, Ed25519, HKDF-SHA256, ChaCha20-Poly1305, ChaCha20 masks, GF(256) Shamir.
 pub const SUITE: u16 = 1;
 
-/// The most clients a complete masking graph can have: Shamir over GF(256) has 255 places.
-pub const MAX_COMPLETE: u16 = 255;
+/// The failure probability that the rules of a ring must stay below is 2^-80: an aggregator can try
+/// many directories until the permutation suits it, a few milliseconds a try.
+pub const SECURITY_BITS: u32 = 80;
 
 /// How long each phase stays open at most, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, TlsSerialize, TlsDeserializeBytes, TlsSize)]
@@ -55,12 +56,8 @@ pub struct ParamsFields {
     pub length: u32,
     /// Ring width b: inputs are vectors over `Z_2^b`, 8 to 64.
     pub bits: u8,
-    /// Masking neighbours k of each client. The graph is complete while n - 1 <= k.
-    pub neighbours: u16,
-    /// Shamir threshold t.
-    pub threshold: u16,
-    /// The fewest clients whose sum may be unmasked, at least t.
-    pub min_survivors: u32,
+    /// Who masks with whom, and which thresholds hold.
+    pub rule: Rule,
     /// Digest of the roster.
     pub roster: RosterDigest,
     /// Digest of the adapter that the round starts from.
@@ -75,14 +72,23 @@ pub struct ParamsFields {
 
 /// Round parameters that passed every check, with their encoding and its digest.
 ///
-/// They are sound by themselves. Whether t and `min_survivors` are safe depends on the roster:
-/// [`RoundParams::check_roster`] recomputes both, and every party calls it before it goes on.
+/// They are sound for the number c of corrupt clients that they state. Whether that is enough
+/// depends on the roster: [`RoundParams::check_roster`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoundParams {
     fields: ParamsFields,
     ring: Ring,
     encoding: Vec<u8>,
     id: RoundId,
+}
+
+/// What a client assumes about the others, and never takes on trust from the aggregator.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Trust {
+    /// The fraction of the *roster* that may be corrupt; `None`: less than a third on the complete
+    /// graph, a tenth on the ring. Of the roster and not of the directory, because the aggregator
+    /// decides who gets into the directory.
+    pub corrupt: Option<f64>,
 }
 
 impl RoundParams {
@@ -97,34 +103,14 @@ impl RoundParams {
         }
         let refuse = |reason: String| Err(ProtocolError::Params(reason));
         let ring = Ring::new(fields.bits)?;
-        let largest = fields.neighbours.saturating_add(1);
         if fields.length == 0 {
             return refuse("the vector length d must be at least 1".into());
         }
         if fields.round.0 == 0 {
             return refuse("rounds are numbered from 1".into());
         }
-        if largest > MAX_COMPLETE {
-            return refuse(format!(
-                "k = {} neighbours; at most {} are supported",
-                fields.neighbours,
-                MAX_COMPLETE.saturating_sub(1)
-            ));
-        }
-        if fields.neighbours == 0 || fields.threshold < 2 {
-            return refuse("k must be at least 1 and t at least 2".into());
-        }
-        if u32::from(fields.threshold) > fields.min_survivors {
-            return refuse(format!(
-                "min_survivors = {} is below the threshold t = {}",
-                fields.min_survivors, fields.threshold
-            ));
-        }
-        if fields.min_survivors > u32::from(largest) {
-            return refuse(format!(
-                "min_survivors = {} is above the largest directory, {largest}",
-                fields.min_survivors
-            ));
+        if let Err(reason) = fields.rule.check(SECURITY_BITS) {
+            return refuse(reason);
         }
         let encoding = codec::encode("round parameters", &fields)?;
         let id = RoundId::from(*codec::hash(Label::Round, &[&encoding]).as_bytes());
@@ -144,28 +130,34 @@ impl RoundParams {
         Self::new(codec::decode("round parameters", bytes)?)
     }
 
-    /// Checks that the parameters bind this roster, and recomputes what t and `min_survivors` must
-    /// be at least for it; they are never taken on trust.
+    /// Checks that the parameters bind this roster.
     ///
     /// # Errors
-    /// [`ProtocolError::ViewMismatch`] or [`ProtocolError::Params`].
+    /// [`ProtocolError::ViewMismatch`].
     pub fn check_roster(&self, roster: &Roster) -> Result<(), ProtocolError> {
         if self.fields.roster != roster.digest() || self.fields.task != roster.task() {
             return Err(ProtocolError::ViewMismatch {
                 what: "the digest or the task of the roster",
             });
         }
-        let members = u16::try_from(roster.len()).unwrap_or(u16::MAX);
-        let largest = self.fields.neighbours.saturating_add(1);
-        let (least, fewest) = (
-            threshold::complete(largest, members),
-            threshold::min_survivors(largest, members),
-        );
-        if self.fields.threshold < least || self.fields.min_survivors < u32::from(fewest) {
+        Ok(())
+    }
+
+    /// Checks that the parameters are made for as many corrupt clients as this party assumes.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Params`] names both numbers.
+    pub fn check_trust(&self, roster: &Roster, trust: Trust) -> Result<(), ProtocolError> {
+        let members = u32::try_from(roster.len()).unwrap_or(u32::MAX);
+        let assumed = match trust.corrupt {
+            Some(fraction) => threshold::corruptions(fraction, members),
+            None => threshold::default_corruptions(self.shape(), members),
+        };
+        if self.fields.rule.corrupt < assumed {
             return Err(ProtocolError::Params(format!(
-                "t = {} and min_survivors = {}; {largest} clients of a roster of {members} need \
-                 t >= {least} and min_survivors >= {fewest}",
-                self.fields.threshold, self.fields.min_survivors
+                "they are made for {} corrupt clients; of a roster of {members} this party \
+                 assumes up to {assumed}",
+                self.fields.rule.corrupt
             )));
         }
         Ok(())
@@ -198,24 +190,32 @@ impl RoundParams {
 
     /// The Shamir threshold t.
     pub fn threshold(&self) -> usize {
-        usize::from(self.fields.threshold)
+        usize::from(self.fields.rule.threshold)
     }
 
-    /// The witnesses' threshold `t_w`. On the complete graph everyone is a witness and `t_w` = t:
-    /// 2t > n + c makes two accepted statements share an honest witness.
+    /// The witnesses' threshold `t_w`.
     pub fn witness_threshold(&self) -> usize {
-        self.threshold()
+        usize::from(self.fields.rule.witness_threshold)
     }
 
     /// The fewest clients whose sum may be unmasked.
     pub fn min_survivors(&self) -> usize {
-        usize::try_from(self.fields.min_survivors).unwrap_or(usize::MAX)
+        size(self.fields.rule.min_survivors)
     }
 
-    /// The largest directory on which the masking graph is complete: k + 1.
-    pub fn largest_directory(&self) -> usize {
-        usize::from(self.fields.neighbours).saturating_add(1)
+    /// The fewest and the most clients of a directory.
+    pub fn directory_sizes(&self) -> RangeInclusive<usize> {
+        size(self.fields.rule.min_clients)..=size(self.fields.rule.max_clients)
     }
+
+    /// The shape of the masking graph.
+    pub fn shape(&self) -> Shape {
+        self.fields.rule.shape()
+    }
+}
+
+fn size(clients: u32) -> usize {
+    usize::try_from(clients).unwrap_or(usize::MAX)
 }
 
 impl Deref for RoundParams {
@@ -231,7 +231,6 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn fields(clients: u16) -> ParamsFields {
-        let t = threshold::complete(clients, clients);
         ParamsFields {
             version: VERSION,
             suite: SUITE,
@@ -240,9 +239,7 @@ pub(crate) mod tests {
             nonce: [2; 32],
             length: 5,
             bits: 20,
-            neighbours: clients - 1,
-            threshold: t,
-            min_survivors: u32::from(t),
+            rule: Rule::complete(clients.into(), u32::from(clients - 1) / 3),
             roster: RosterDigest::from([3; 32]),
             model: ModelDigest::from([4; 32]),
             training: TrainingDigest::from([5; 32]),
@@ -274,14 +271,16 @@ pub(crate) mod tests {
 
     #[test]
     fn weak_parameters_are_refused() {
-        let weaken: [fn(&mut ParamsFields); 8] = [
-            |f| f.threshold = 1,
-            |f| f.neighbours = 0,
-            |f| f.min_survivors -= 1,
-            |f| f.min_survivors = 11,
+        let weaken: [fn(&mut ParamsFields); 10] = [
+            |f| f.rule.threshold = 1,
+            |f| f.rule.threshold -= 1,
+            |f| f.rule.witness_threshold -= 1,
+            |f| f.rule.witnesses -= 1,
+            |f| f.rule.neighbours = 0,
+            |f| f.rule.min_survivors -= 1,
+            |f| f.rule.max_clients = 300,
             |f| f.bits = 7,
             |f| f.length = 0,
-            |f| f.neighbours = 255,
             |f| f.suite = 9,
         ];
         for (i, weaken) in weaken.iter().enumerate() {

@@ -39,7 +39,7 @@ impl Roster {
     ) -> Result<Self, ProtocolError> {
         let body = Body { task, members };
         let encoding = codec::encode("roster", &body)?;
-        let signature = authority.sign(Label::Roster, &[], &encoding);
+        let signature = authority.sign(Label::RosterSignature, &[], &encoding);
         Self::checked(Wire {
             body,
             authority: authority.public(),
@@ -78,7 +78,7 @@ impl Roster {
     fn checked(wire: Wire) -> Result<Self, ProtocolError> {
         let encoding = codec::encode("roster", &wire.body)?;
         wire.authority.verify(
-            Label::Roster,
+            Label::RosterSignature,
             &[],
             &encoding,
             &wire.signature,

@@ -70,6 +70,8 @@ pub enum Sign {
 pub(crate) trait Lane: Copy + Default {
     /// The lane's bytes.
     const BYTES: usize;
+    /// The lanes in one block of key stream.
+    const PER_BLOCK: usize;
     /// Reads little-endian bytes; shorter input reads as if zeros followed.
     fn from_le(bytes: &[u8]) -> Self;
     /// Adds or subtracts, wrapping.
@@ -84,6 +86,7 @@ macro_rules! lane {
     ($lane:ty) => {
         impl Lane for $lane {
             const BYTES: usize = size_of::<$lane>();
+            const PER_BLOCK: usize = mask::BLOCK / size_of::<$lane>();
 
             #[inline]
             fn from_le(bytes: &[u8]) -> Self {

@@ -11,8 +11,9 @@ use undertone_protocol::codec;
 use undertone_protocol::id::{Digest, DirectoryDigest, Position, RosterIndex, RoundId, SetDigest};
 use undertone_protocol::keys::{EphemeralPublicKey, IdentityKey, Secret32};
 use undertone_protocol::message::{
-    AdvertiseKeys, ConsistencyCheck, DealtShare, MaskedInput, Message, RevealedShare, Revelation,
-    SEALED_LENGTH, Sealed, Share, ShareCommitments, ShareKeys, Signed, Unmask,
+    AdvertiseKeys, ConsistencyCheck, Dealing, DealtShare, MaskedInput, Message, RevealedShare,
+    Revelation, SEALED_LENGTH, Sealed, Share, ShareCommitments, ShareKeys, ShareKeysBody, Signed,
+    Unmask,
 };
 use undertone_protocol::params::RoundParams;
 use undertone_protocol::roster::Roster;
@@ -49,19 +50,25 @@ fn messages() -> Vec<Vec<u8>> {
             share,
         })
         .collect();
+    let dealing = Dealing {
+        shares: vec![share; 3],
+        own: Some(commitments),
+    };
+    let header = ShareKeys {
+        sender,
+        directory,
+        seed_commitment: digest,
+        dealing: digest,
+    };
+    let header = Signed::decode(&sign(header)).unwrap();
+    let share_keys = ShareKeysBody { header, dealing };
     vec![
         sign(AdvertiseKeys {
             sender,
             cipher_key: key,
             mask_key: key,
         }),
-        sign(ShareKeys {
-            sender,
-            directory,
-            seed_commitment: digest,
-            own: commitments,
-            shares: vec![share; 3],
-        }),
+        codec::encode("ShareKeys", &share_keys).unwrap(),
         sign(MaskedInput {
             sender,
             sharers: set,
@@ -86,6 +93,9 @@ fn decode_all(bytes: &[u8]) {
     }
     one::<AdvertiseKeys>(bytes);
     one::<ShareKeys>(bytes);
+    if let Ok(body) = codec::decode::<ShareKeysBody>("ShareKeys", bytes) {
+        assert_eq!(codec::encode("ShareKeys", &body).unwrap(), bytes);
+    }
     one::<MaskedInput>(bytes);
     one::<ConsistencyCheck>(bytes);
     one::<Unmask>(bytes);
@@ -146,7 +156,7 @@ proptest! {
 fn good_messages_pass() {
     let [a, b, c, d, e] = messages().try_into().unwrap();
     assert!(Signed::<AdvertiseKeys>::decode(&a).is_ok());
-    assert!(Signed::<ShareKeys>::decode(&b).is_ok());
+    assert!(codec::decode::<ShareKeysBody>("ShareKeys", &b).is_ok());
     assert!(Signed::<MaskedInput>::decode(&c).is_ok());
     assert!(Signed::<ConsistencyCheck>::decode(&d).is_ok());
     assert!(Signed::<Unmask>::decode(&e).is_ok());

@@ -91,7 +91,7 @@ async fn drive_task<S: Store>(app: &App<S>, task: &TaskRecord) -> Result<Option<
     let received = app.store().count(round.id, phase).await?;
     let expected = rebuilt
         .expected()
-        .unwrap_or(usize::from(task.settings.cohort));
+        .unwrap_or(usize::try_from(task.settings.cohort).unwrap_or(usize::MAX));
     if !schedule::closes(received, expected, now_ms(), deadline) {
         return Ok(Some(deadline));
     }

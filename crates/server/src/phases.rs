@@ -10,8 +10,8 @@ use undertone_protocol::aggregator::{
     AdvertiseKeysPhase, ConsistencyCheckPhase, MaskedInputPhase, PhaseName, RoundContext,
     ShareKeysPhase, UnmaskPhase,
 };
+use undertone_protocol::codec::{self, Encodable};
 use undertone_protocol::id::{RosterIndex, RoundId};
-use undertone_protocol::message::{Message, Signed};
 use undertone_protocol::params::RoundParams;
 use undertone_protocol::roster::Roster;
 use undertone_protocol::{ProtocolError, RoundFailure};
@@ -56,7 +56,7 @@ impl Phase {
     pub fn check(&self, bytes: &[u8]) -> Result<RosterIndex, ProtocolError> {
         Ok(match self {
             Self::AdvertiseKeys(phase) => phase.check(bytes)?.message.sender,
-            Self::ShareKeys(phase) => phase.check(bytes)?.message.sender,
+            Self::ShareKeys(phase) => phase.check(bytes)?.header.message.sender,
             Self::MaskedInput(phase) => phase.check(bytes)?.sender,
             Self::ConsistencyCheck(phase) => phase.check(bytes)?.message.sender,
             Self::Unmask(phase) => phase.check(bytes)?.message.sender,
@@ -69,7 +69,7 @@ impl Phase {
             Self::AdvertiseKeys(_) => None,
             Self::ShareKeys(phase) => Some(phase.directory().len()),
             Self::MaskedInput(phase) => Some(phase.sharers().count()),
-            Self::ConsistencyCheck(phase) => Some(phase.survivors().count()),
+            Self::ConsistencyCheck(phase) => Some(phase.expected()),
             Self::Unmask(phase) => Some(phase.checked().survivors().count()),
         }
     }
@@ -181,9 +181,9 @@ async fn next(
 ///
 /// # Errors
 /// [`ProtocolError::Malformed`] if the store was changed by something else.
-pub fn decode<M: Message>(messages: &[StoredMessage]) -> Result<Vec<Signed<M>>, ProtocolError> {
+pub fn decode<T: Encodable>(messages: &[StoredMessage]) -> Result<Vec<T>, ProtocolError> {
     messages
         .iter()
-        .map(|message| Signed::decode(&message.bytes))
+        .map(|message| codec::decode("a stored message", &message.bytes))
         .collect()
 }

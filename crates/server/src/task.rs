@@ -5,14 +5,14 @@ use undertone_protocol::adapter::Adapter;
 use undertone_protocol::encoding::FixedPoint;
 use undertone_protocol::id::{MechanismDigest, ModelDigest, RoundNumber, TaskId, TrainingDigest};
 use undertone_protocol::params::{
-    MAX_COMPLETE, ParamsFields, PhaseDeadlines, RoundParams, SUITE, VERSION,
+    ParamsFields, PhaseDeadlines, RoundParams, SUITE, Trust, VERSION,
 };
 use undertone_protocol::roster::Roster;
-use undertone_protocol::threshold;
+use undertone_protocol::threshold::{self, Request, Rule, Shape};
 use undertone_protocol::vector::Ring;
 
 use crate::error::ServerError;
-use crate::store::{NewTask, TaskRecord, TaskSettings};
+use crate::store::{GraphShape, NewTask, TaskRecord, TaskSettings};
 
 /// What a task is made of.
 #[derive(Debug, Clone)]
@@ -43,11 +43,8 @@ impl TaskDefinition {
         if settings.rounds == 0 {
             return refuse("rounds must be at least 1".into());
         }
-        if settings.cohort < 2 || settings.cohort > MAX_COMPLETE {
-            return refuse(format!("cohort must be 2 to {MAX_COMPLETE}"));
-        }
-        if usize::from(settings.cohort) > self.roster.len() {
-            let members = self.roster.len();
+        let members = self.roster.len();
+        if usize::try_from(settings.cohort).unwrap_or(usize::MAX) > members {
             return refuse(format!(
                 "a cohort of {} needs as many clients on the roster; it has {members}",
                 settings.cohort
@@ -93,12 +90,11 @@ impl TaskDefinition {
 /// [`ServerError::Protocol`] if a sum over the cohort could wrap.
 pub fn encoding(mechanism: &Mechanism, settings: &TaskSettings) -> Result<FixedPoint, ServerError> {
     let ring = Ring::new(settings.bits)?;
-    let clients = u32::from(settings.cohort);
     Ok(FixedPoint::new(
         ring,
         mechanism.update_clip,
         mechanism.scale,
-        clients,
+        settings.cohort,
     )?)
 }
 
@@ -144,7 +140,6 @@ impl<'a> TaskView<'a> {
         let length = u32::try_from(length)
             .map_err(|_| ServerError::Task("the adapter is longer than 2^32 values".into()))?;
         let settings = self.settings;
-        let members = u16::try_from(self.roster.len()).unwrap_or(u16::MAX);
         let [
             advertise_keys,
             share_keys,
@@ -160,9 +155,7 @@ impl<'a> TaskView<'a> {
             nonce,
             length,
             bits: settings.bits,
-            neighbours: settings.cohort.saturating_sub(1),
-            threshold: threshold::complete(settings.cohort, members),
-            min_survivors: settings.min_survivors,
+            rule: self.rule()?,
             roster: self.roster.digest(),
             model: ModelDigest::of(adapter),
             training: TrainingDigest::of(self.training),
@@ -176,6 +169,54 @@ impl<'a> TaskView<'a> {
             },
         })?;
         params.check_roster(self.roster)?;
+        let corrupt = settings.graph.corrupt;
+        params.check_trust(self.roster, Trust { corrupt })?;
         Ok(params)
+    }
+
+    /// Who masks with whom, and the thresholds: on the ring, chosen for the smallest directory
+    /// that a round may start with.
+    fn rule(&self) -> Result<Rule, ServerError> {
+        let TaskSettings {
+            cohort,
+            min_survivors,
+            graph,
+            ..
+        } = *self.settings;
+        let roster = u32::try_from(self.roster.len()).unwrap_or(u32::MAX);
+        let shape = match graph.shape {
+            Some(GraphShape::Complete) => Shape::Complete,
+            None if cohort <= threshold::AUTO_COMPLETE => Shape::Complete,
+            Some(GraphShape::Ring) | None => Shape::Ring,
+        };
+        let corrupt = graph.corrupt.map_or_else(
+            || threshold::default_corruptions(shape, roster),
+            |fraction| threshold::corruptions(fraction, roster),
+        );
+        let rule = match shape {
+            Shape::Complete => Rule {
+                min_clients: min_survivors,
+                ..Rule::complete(cohort, corrupt)
+            },
+            Shape::Ring => {
+                let vanished = threshold::corruptions(graph.dropout, cohort);
+                let clients = cohort.saturating_sub(vanished).max(min_survivors);
+                let request = Request {
+                    max_clients: Some(cohort),
+                    roster: Some(roster),
+                    shape: Some(shape),
+                    ..Request::new(clients, graph.corrupt.unwrap_or(0.1), graph.dropout)
+                };
+                let choice = threshold::choose(&request)
+                    .map_err(|refused| ServerError::Task(refused.to_string()))?;
+                choice
+                    .rule()
+                    .ok_or_else(|| ServerError::Task("the ring has no witnesses".into()))?
+            }
+        };
+        Ok(Rule {
+            min_survivors,
+            ..rule
+        })
     }
 }

@@ -5,8 +5,8 @@ use undertone_privacy::{
     Delta, Epsilon, Mechanism, RdpAccountant, SamplingRate, noise_multiplier_for,
 };
 use undertone_protocol::aggregator::PhaseName;
-use undertone_protocol::threshold;
-use undertone_server::store::TaskSettings;
+use undertone_protocol::threshold::{Rule, Shape, default_corruptions};
+use undertone_server::store::{GraphSettings, TaskSettings};
 use undertone_training::{LoraConfig, PrivacyConfig, Projection, TrainingConfig};
 
 use crate::error::CliError;
@@ -19,6 +19,12 @@ pub(super) const EPSILON: &str = "5";
 
 /// Mail providers.
 pub(super) const CLIENTS: u16 = 12;
+
+/// Everyone masks with everyone, and fewer than a third may be corrupt.
+fn rule() -> Rule {
+    let clients = u32::from(CLIENTS);
+    Rule::complete(clients, default_corruptions(Shape::Complete, clients))
+}
 
 /// Thousandths of the mail that nobody trains on.
 pub(super) const HELD_OUT_PER_MILLE: usize = 150;
@@ -82,8 +88,9 @@ impl Settings {
         let mechanism = mechanism_of(&training, 16.0, 65_536.0)?;
         let task = TaskSettings {
             rounds,
-            cohort: CLIENTS,
-            min_survivors: u32::from(threshold::min_survivors(CLIENTS, CLIENTS)),
+            cohort: CLIENTS.into(),
+            min_survivors: rule().min_survivors,
+            graph: GraphSettings::default(),
             bits: 32,
             server_learning_rate: 1.0,
             deadlines_ms: [TRAINING_MS, PHASE_MS, PHASE_MS, PHASE_MS, PHASE_MS],
@@ -127,7 +134,7 @@ impl Settings {
     pub(super) fn to_json(&self) -> Result<serde_json::Value, CliError> {
         Ok(serde_json::json!({
             "clients": CLIENTS,
-            "threshold": threshold::complete(CLIENTS, CLIENTS),
+            "threshold": rule().threshold,
             "training": serde_json::to_value(&self.training)?,
             "mechanism": serde_json::to_value(self.mechanism)?,
             "task": serde_json::to_value(&self.task)?,

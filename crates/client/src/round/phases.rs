@@ -38,7 +38,8 @@ impl<O: Observer> Seat<'_, O> {
         self.send(AdvertiseKeys, message).await?;
 
         self.wait_for(AdvertiseKeys, ShareKeys).await?;
-        let directory = self.fetch(ShareKeys, "directory").await?;
+        let path = format!("directory/{}", self.index);
+        let directory = self.fetch(ShareKeys, &path).await?;
         let step = move || state.share_keys(&directory, &mut SystemSplitter, &mut rng);
         let (state, message) = off_runtime(step).await??;
         self.send(ShareKeys, message).await?;
@@ -53,13 +54,15 @@ impl<O: Observer> Seat<'_, O> {
         Ok(state)
     }
 
-    /// ConsistencyCheck: one statement a round, ever.
+    /// ConsistencyCheck: a witness signs one statement a round, ever.
     async fn sign_view(&mut self, state: SentInput) -> Result<SignedStatement, Stop> {
         self.wait_for(MaskedInput, ConsistencyCheck).await?;
         let survivors = self.fetch(ConsistencyCheck, "survivors").await?;
         let (state, message) = state.consistency_check(&survivors)?;
-        self.journal.sign(self.round).await?;
-        self.send(ConsistencyCheck, message).await?;
+        if let Some(message) = message {
+            self.journal.sign(self.round).await?;
+            self.send(ConsistencyCheck, message).await?;
+        }
         Ok(state)
     }
 

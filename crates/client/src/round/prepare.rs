@@ -48,7 +48,8 @@ impl<T: Trainer, O: Observer> Client<T, O> {
         // Binds the roster that was checked when joining.
         let identity = Arc::clone(&self.config.identity);
         let roster = Arc::clone(&self.roster);
-        let participant = Participant::new(Arc::clone(&params), roster, identity)?;
+        let trust = self.config.policy.trust;
+        let participant = Participant::new(Arc::clone(&params), roster, identity, trust)?;
         let begun = self.journal.rounds_begun(task);
         self.config.policy.check_params(&params, begun)?;
 
@@ -163,7 +164,7 @@ impl Settings {
 
 /// The encoding, refused if the sum of the largest directory could overflow the ring.
 fn encoding(params: &RoundParams, mechanism: &Mechanism) -> Result<FixedPoint, DeclineReason> {
-    let largest = u32::try_from(params.largest_directory()).unwrap_or(u32::MAX);
+    let largest = params.rule.max_clients;
     let (clip, scale) = (mechanism.update_clip, mechanism.scale);
     Ok(FixedPoint::new(params.ring(), clip, scale, largest)?)
 }

@@ -24,7 +24,7 @@ use undertone_protocol::id::{
 use undertone_protocol::keys::{IdentityKey, IdentityPublicKey};
 use undertone_protocol::params::{ParamsFields, PhaseDeadlines, RoundParams, SUITE, VERSION};
 use undertone_protocol::roster::Roster;
-use undertone_protocol::threshold;
+use undertone_protocol::threshold::Rule;
 
 pub(crate) const TRAINING: &[u8] = br#"{"batch":8}"#;
 
@@ -159,8 +159,7 @@ impl Inner {
     fn open_next(&mut self, world: &World) {
         let mut nonce = [0; 32];
         self.rng.fill_bytes(&mut nonce);
-        let clients = u16::try_from(world.identities.len()).unwrap();
-        let t = threshold::complete(clients, clients);
+        let clients = u32::try_from(world.identities.len()).unwrap();
         let deadline = world.deadline;
         let mut fields = ParamsFields {
             version: VERSION,
@@ -170,9 +169,7 @@ impl Inner {
             nonce,
             length: 12,
             bits: 32,
-            neighbours: clients - 1,
-            threshold: t,
-            min_survivors: u32::from(t),
+            rule: Rule::complete(clients, (clients - 1) / 3),
             roster: world.roster.digest(),
             model: ModelDigest::of(&world.adapter),
             training: TrainingDigest::of(TRAINING),
@@ -187,7 +184,7 @@ impl Inner {
         };
         let honest = Arc::new(RoundParams::new(fields.clone()).unwrap());
         let context = RoundContext::new(honest.clone(), world.roster.clone()).unwrap();
-        let aggregator = MemoryAggregator::new(context, usize::from(clients), world.now());
+        let aggregator = MemoryAggregator::new(context, world.identities.len(), world.now());
         if world.lie == Lie::Roster {
             fields.roster = [9; 32].into();
         }
@@ -240,6 +237,7 @@ fn router() -> Router<Arc<World>> {
         .route("/v1/rounds/{round}/status", get(status))
         .route("/v1/rounds/{round}/result", get(result))
         .route("/v1/rounds/{round}/{what}", get(handed_out))
+        .route("/v1/rounds/{round}/directory/{index}", get(directory))
         .route("/v1/rounds/{round}/dealt/{index}", get(dealt))
         .route("/v1/rounds/{round}/{phase}/{index}", put(message))
 }
@@ -345,12 +343,15 @@ fn answer(world: &World, id: &str, phase: PhaseName, index: u32, lie: Lie) -> Re
 
 async fn handed_out(State(world): Shared, Path((id, what)): Path<(String, String)>) -> Response {
     let (phase, lie) = match what.as_str() {
-        "directory" => (PhaseName::ShareKeys, Lie::Directory),
         "survivors" => (PhaseName::ConsistencyCheck, Lie::Survivors),
         "statements" => (PhaseName::Unmask, Lie::Statements),
         _ => return problem(StatusCode::NOT_FOUND, "not-found"),
     };
     answer(&world, &id, phase, 0, lie)
+}
+
+async fn directory(State(world): Shared, Path((id, index)): Path<(String, u32)>) -> Response {
+    answer(&world, &id, PhaseName::ShareKeys, index, Lie::Directory)
 }
 
 async fn dealt(State(world): Shared, Path((id, index)): Path<(String, u32)>) -> Response {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{RoundContext, ShareKeysPhase, inconsistent};
+use super::{RoundContext, ShareKeysPhase, enough, inconsistent};
 use crate::directory::{self, Directory};
 use crate::error::{ProtocolError, RoundFailure};
 use crate::message::{AdvertiseKeys, Signed};
@@ -48,8 +48,9 @@ impl AdvertiseKeysPhase {
         let duplicates = directory::duplicate_keys(&received);
         received.retain(|entry| !duplicates.contains(&entry.message.sender));
         received.sort_by_key(|entry| entry.message.sender);
-        received.truncate(params.largest_directory());
-        self.context.enough("AdvertiseKeys", received.len())?;
+        let sizes = params.directory_sizes();
+        received.truncate(*sizes.end());
+        enough("AdvertiseKeys", *sizes.start(), received.len())?;
         let directory =
             Directory::new(params, &self.context.roster, received).map_err(|e| inconsistent(&e))?;
         Ok(ShareKeysPhase {

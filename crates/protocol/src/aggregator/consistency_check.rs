@@ -1,6 +1,6 @@
-//! Phase 4, ConsistencyCheck: survivors state what they saw.
+//! Phase 4, ConsistencyCheck: the witnesses among the survivors state what they saw.
 
-use super::{MaskedInputPhase, RoundContext, UnmaskPhase};
+use super::{MaskedInputPhase, RoundContext, UnmaskPhase, enough};
 use crate::bitmap::Bitmap;
 use crate::codec;
 use crate::error::{ProtocolError, RoundFailure};
@@ -8,7 +8,7 @@ use crate::id::{Position, RosterIndex};
 use crate::message::{ConsistencyCheck, Signed};
 use crate::transcript::View;
 
-/// Clients of U3 sign what they saw.
+/// Witnesses in U3 sign what they saw.
 #[derive(Debug, Clone)]
 pub struct ConsistencyCheckPhase {
     pub(super) masked: MaskedInputPhase,
@@ -43,13 +43,27 @@ impl ConsistencyCheckPhase {
             .collect()
     }
 
-    /// Checks one statement: signed by a survivor, and the same as this aggregator's own view.
+    /// How many statements can come: the witnesses among the survivors.
+    pub fn expected(&self) -> usize {
+        let graph = self.masked.directory.graph();
+        graph
+            .witnesses()
+            .filter(|witness| self.survivors.contains(*witness))
+            .count()
+    }
+
+    /// Checks one statement: signed by a surviving witness, and the same as this aggregator's own view.
     ///
     /// # Errors
     /// [`ProtocolError`] says why it is refused.
     pub fn check(&self, bytes: &[u8]) -> Result<Signed<ConsistencyCheck>, ProtocolError> {
         let signed = self.masked.context.verified::<ConsistencyCheck>(bytes)?;
-        self.survivor(signed.message.sender)?;
+        let client = signed.message.sender;
+        let position = self.survivor(client)?;
+        if !self.masked.directory.graph().is_witness(position) {
+            let set = "the witnesses";
+            return Err(ProtocolError::NotInSet { client, set });
+        }
         if !signed
             .message
             .agrees(&self.view.statement(signed.message.sender))
@@ -67,14 +81,8 @@ impl ConsistencyCheckPhase {
     /// [`RoundFailure::TooFewClients`] if they are fewer than the witnesses' threshold: no client
     /// would answer.
     pub fn close(self, received: &[Signed<ConsistencyCheck>]) -> Result<UnmaskPhase, RoundFailure> {
-        let (needed, found) = (self.context().params.witness_threshold(), received.len());
-        if found < needed {
-            return Err(RoundFailure::TooFewClients {
-                phase: "ConsistencyCheck",
-                needed,
-                found,
-            });
-        }
+        let needed = self.context().params.witness_threshold();
+        enough("ConsistencyCheck", needed, received.len())?;
         let statements = codec::encode("the witnesses' statements", &received)
             .map_err(|e| super::inconsistent(&e))?;
         Ok(UnmaskPhase {

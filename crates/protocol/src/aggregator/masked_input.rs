@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{ConsistencyCheckPhase, RoundContext, inconsistent};
+use super::{ConsistencyCheckPhase, RoundContext, enough, inconsistent};
 use crate::bitmap::Bitmap;
 use crate::client::masked_input::{DealtToClient, payload_digest};
 use crate::codec;
 use crate::directory::Directory;
 use crate::error::{ProtocolError, RoundFailure};
-use crate::graph;
 use crate::id::{Position, RosterIndex};
-use crate::message::{Delivery, MaskedInput, ShareKeys, Signed};
+use crate::message::{Delivery, MaskedInput, ShareKeysBody, Signed};
 use crate::transcript::View;
 use crate::vector::RingVector;
 
@@ -21,7 +20,7 @@ pub struct MaskedInputPhase {
     pub(super) context: RoundContext,
     pub(super) directory: Arc<Directory>,
     pub(super) sharers: Bitmap,
-    pub(super) dealt: Arc<BTreeMap<Position, ShareKeys>>,
+    pub(super) dealt: Arc<BTreeMap<Position, ShareKeysBody>>,
 }
 
 /// A masked input that passed every check and may be added to the running sum.
@@ -52,24 +51,24 @@ impl MaskedInputPhase {
     /// [`ProtocolError::NotInSet`] if the client is not in U2.
     pub fn dealt_to(&self, client: RosterIndex) -> Result<Vec<u8>, ProtocolError> {
         let holder = self.sharer(client)?;
-        let deliveries = self
-            .dealt
-            .iter()
-            .filter_map(|(dealer, message)| {
-                let neighbours = graph::neighbours(&self.directory, *dealer);
-                let index = neighbours.binary_search(&holder).ok()?;
-                let share = *message.shares.get(index)?;
+        let graph = self.directory.graph();
+        let mut dealers = graph.neighbours(holder);
+        dealers.sort_unstable();
+        let deliveries = dealers
+            .into_iter()
+            .filter_map(|dealer| {
+                let body = self.dealt.get(&dealer)?;
+                let slot = usize::from(graph.slot(dealer, holder)?);
                 Some(Delivery {
-                    dealer: *dealer,
-                    share,
+                    header: body.header.clone(),
+                    share: *body.dealing.shares.get(slot)?,
                 })
             })
             .collect();
-        let sharers = self.sharers.encode("the set U2")?;
         codec::encode(
             "the shares dealt to a client",
             &DealtToClient {
-                sharers,
+                sharers: self.sharers.clone(),
                 deliveries,
             },
         )
@@ -130,7 +129,8 @@ impl MaskedInputPhase {
             .map(|client| self.sharer(client))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|e| inconsistent(&e))?;
-        self.context.enough("MaskedInput", survivors.len())?;
+        let needed = self.context.params.min_survivors();
+        enough("MaskedInput", needed, survivors.len())?;
         let survivors = Bitmap::new(self.directory.len(), survivors);
         let (round, directory) = (self.context.params.id(), self.directory.digest());
         let view = View {

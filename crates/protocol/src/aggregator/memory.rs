@@ -9,7 +9,7 @@ use super::{
 };
 use crate::error::{ProtocolError, RoundFailure};
 use crate::id::RosterIndex;
-use crate::message::{AdvertiseKeys, ConsistencyCheck, ShareKeys, Signed, Unmask};
+use crate::message::{AdvertiseKeys, ConsistencyCheck, ShareKeysBody, Signed, Unmask};
 use crate::vector::RingVector;
 
 /// What became of a message.
@@ -29,7 +29,7 @@ enum State {
         AdvertiseKeysPhase,
         BTreeMap<RosterIndex, Signed<AdvertiseKeys>>,
     ),
-    ShareKeys(ShareKeysPhase, BTreeMap<RosterIndex, Signed<ShareKeys>>),
+    ShareKeys(ShareKeysPhase, BTreeMap<RosterIndex, ShareKeysBody>),
     MaskedInput(MaskedInputPhase, BTreeMap<RosterIndex, Vec<u8>>, RingVector),
     ConsistencyCheck(
         ConsistencyCheckPhase,
@@ -95,7 +95,7 @@ impl MemoryAggregator {
     pub fn answer(&self, client: RosterIndex) -> Result<Option<Vec<u8>>, ProtocolError> {
         match &self.state {
             State::AdvertiseKeys(..) | State::Finished(_) => Ok(None),
-            State::ShareKeys(phase, _) => phase.directory().encode().map(Some),
+            State::ShareKeys(phase, _) => phase.directory().encode_for(client).map(Some),
             State::MaskedInput(phase, ..) => phase.dealt_to(client).map(Some),
             State::ConsistencyCheck(phase, ..) => phase.survivors_encoded().map(Some),
             State::Unmask(phase, ..) => Ok(Some(phase.statements().to_vec())),
@@ -113,8 +113,8 @@ impl MemoryAggregator {
                 Ok(keep(received, signed.message.sender, signed))
             }
             State::ShareKeys(phase, received) => {
-                let signed = phase.check(bytes)?;
-                Ok(keep(received, signed.message.sender, signed))
+                let body = phase.check(bytes)?;
+                Ok(keep(received, body.header.message.sender, body))
             }
             State::MaskedInput(phase, received, sum) => {
                 let input = phase.check(bytes)?;
@@ -144,9 +144,7 @@ impl MemoryAggregator {
             State::AdvertiseKeys(_, received) => (received.len(), self.cohort),
             State::ShareKeys(phase, received) => (received.len(), phase.directory().len()),
             State::MaskedInput(phase, received, _) => (received.len(), phase.sharers().count()),
-            State::ConsistencyCheck(phase, received, _) => {
-                (received.len(), phase.survivors().count())
-            }
+            State::ConsistencyCheck(phase, received, _) => (received.len(), phase.expected()),
             State::Unmask(phase, received, _) => {
                 (received.len(), phase.checked().survivors().count())
             }

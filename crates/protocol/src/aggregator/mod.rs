@@ -143,18 +143,17 @@ impl RoundContext {
         signed.verify(self.params.id(), &self.roster)?;
         Ok(signed)
     }
+}
 
-    fn enough(&self, phase: &'static str, found: usize) -> Result<(), RoundFailure> {
-        let needed = self.params.min_survivors();
-        if found < needed {
-            return Err(RoundFailure::TooFewClients {
-                phase,
-                needed,
-                found,
-            });
-        }
-        Ok(())
+fn enough(phase: &'static str, needed: usize, found: usize) -> Result<(), RoundFailure> {
+    if found < needed {
+        return Err(RoundFailure::TooFewClients {
+            phase,
+            needed,
+            found,
+        });
     }
+    Ok(())
 }
 
 /// What a finished round publishes.

@@ -1,12 +1,13 @@
 //! Recovery: secrets from shares, and the masks that are still in the sum.
 
+use std::collections::BTreeMap;
+
 use super::{Aggregate, UnmaskPhase, inconsistent};
 use crate::error::{ProtocolError, RoundFailure};
-use crate::graph;
 use crate::id::{Position, RosterIndex};
 use crate::keys::{EphemeralKey, Secret32};
 use crate::mask;
-use crate::message::{SecretKind, Share, ShareKeys, Signed, Unmask};
+use crate::message::{Dealing, SecretKind, Share, ShareKeysBody, Signed, Unmask};
 use crate::shamir;
 use crate::transcript::seed_commitment;
 use crate::vector::{RingVector, Sign};
@@ -48,6 +49,9 @@ impl Recovery {
     }
 }
 
+/// The answers by the position of who gave them.
+type Answers<'a> = BTreeMap<Position, &'a Unmask>;
+
 impl UnmaskPhase {
     /// Recovers every secret that is needed and checks it against its dealer's commitment.
     ///
@@ -60,8 +64,13 @@ impl UnmaskPhase {
             set_aside: Vec::new(),
         };
         let masked = &self.checked.masked;
+        let answers = received
+            .iter()
+            .map(|s| Ok((masked.directory.position(s.message.sender)?, &s.message)))
+            .collect::<Result<Answers<'_>, _>>()
+            .map_err(|e| inconsistent(&e))?;
         for (dealer, dealt) in masked.dealt.iter() {
-            let secret = self.recover_secret(*dealer, dealt, received, &mut recovery)?;
+            let secret = self.recover_secret(*dealer, dealt, &answers, &mut recovery)?;
             match self.expected_kind(*dealer) {
                 SecretKind::SelfMask => {
                     let key = mask::self_mask_key(&secret, self.context().params.id());
@@ -94,24 +103,24 @@ impl UnmaskPhase {
     fn recover_secret(
         &self,
         dealer: Position,
-        dealt: &ShareKeys,
-        received: &[Signed<Unmask>],
+        dealt: &ShareKeysBody,
+        answers: &Answers<'_>,
         recovery: &mut Recovery,
     ) -> Result<Secret32, RoundFailure> {
         let params = self.context().params();
-        let shares = self
-            .good_shares(dealer, dealt, received, &mut recovery.set_aside)
-            .map_err(|e| inconsistent(&e))?;
-        let (needed, client) = (params.threshold(), dealt.sender);
+        let (needed, header) = (params.threshold(), &dealt.header.message);
+        let client = header.sender;
+        let (shares, withheld) = self.good_shares(dealer, dealt, answers, &mut recovery.set_aside);
         let chosen = shares.get(..needed).ok_or(RoundFailure::BelowThreshold {
             client,
             needed,
             found: shares.len(),
+            dealt_badly: withheld > Position(params.rule.corrupt).index(),
         })?;
         let secret = shamir::combine(chosen, needed).map_err(|e| inconsistent(&e))?;
         let good = match self.expected_kind(dealer) {
             SecretKind::SelfMask => {
-                seed_commitment(&secret, params.id(), client) == dealt.seed_commitment
+                seed_commitment(&secret, params.id(), client) == header.seed_commitment
             }
             SecretKind::MaskKey => {
                 let entry = self.checked.masked.directory.entry(dealer);
@@ -126,45 +135,45 @@ impl UnmaskPhase {
         }
     }
 
-    /// The shares of one secret that are what the dealer committed to, with their slots.
+    /// The shares of one secret that are what the dealer committed to, with their slots; and how
+    /// many holders answered without a share of this dealer.
     fn good_shares<'a>(
         &self,
         dealer: Position,
-        dealt: &ShareKeys,
-        received: &'a [Signed<Unmask>],
+        dealt: &ShareKeysBody,
+        answers: &Answers<'a>,
         set_aside: &mut Vec<SetAside>,
-    ) -> Result<Vec<(u8, &'a Share)>, ProtocolError> {
-        let directory = &self.checked.masked.directory;
+    ) -> (Vec<(u8, &'a Share)>, usize) {
+        let graph = self.checked.masked.directory.graph();
         let (kind, round) = (self.expected_kind(dealer), self.context().params.id());
-        let neighbours = graph::neighbours(directory, dealer);
-        let mut good = Vec::new();
-        for message in received.iter().map(|signed| &signed.message) {
-            let holder = directory.position(message.sender)?;
-            let revealed = message.shares.iter().find(|r| r.dealer == dealer);
-            let (Some(revealed), Some(slot)) = (revealed, graph::slot(directory, dealer, holder))
-            else {
+        let client = dealt.header.message.sender;
+        let Dealing { shares, own } = &dealt.dealing;
+        let commitments = shares.iter().map(|dealt| &dealt.commitments).chain(own);
+        let holders = graph.neighbours(dealer).into_iter().chain([dealer]);
+        let (mut good, mut withheld) = (Vec::new(), 0_usize);
+        for (slot, (holder, both)) in (0..=u8::MAX).zip(holders.zip(commitments)) {
+            let Some(answer) = answers.get(&holder) else {
                 continue;
             };
-            let commitments = match neighbours.binary_search(&holder) {
-                Ok(index) => dealt.shares.get(index).map(|dealt| &dealt.commitments),
-                Err(_) => Some(&dealt.own),
+            let Ok(index) = answer.shares.binary_search_by_key(&dealer, |r| r.dealer) else {
+                withheld = withheld.saturating_add(1);
+                continue;
             };
-            let share = revealed.share.share();
-            let commitment = share.commitment(kind, round, dealt.sender, slot);
-            let expected = commitments.map(|both| match kind {
+            let expected = match kind {
                 SecretKind::SelfMask => both.self_mask,
                 SecretKind::MaskKey => both.mask_key,
-            });
-            if expected == Some(commitment) {
-                good.push((slot, share));
-            } else {
-                set_aside.push(SetAside {
-                    holder: message.sender,
-                    dealer: dealt.sender,
-                });
+            };
+            match answer.shares.get(index).map(|r| r.share.share()) {
+                Some(share) if share.commitment(kind, round, client, slot) == expected => {
+                    good.push((slot, share));
+                }
+                _ => set_aside.push(SetAside {
+                    holder: answer.sender,
+                    dealer: client,
+                }),
             }
         }
-        Ok(good)
+        (good, withheld)
     }
 
     /// The pairwise masks that survivors added for a client that vanished, with the sign that
@@ -177,21 +186,21 @@ impl UnmaskPhase {
         let (masked, round) = (&self.checked.masked, self.context().params.id());
         let directory = &masked.directory;
         let own = (directory.entry(vanished)?, key);
-        graph::neighbours(directory, vanished)
+        directory
+            .graph()
+            .neighbours(vanished)
             .into_iter()
             .filter(|u| self.checked.survivors.contains(*u))
             .map(|u| {
                 let peer = directory.entry(u)?;
                 let key = mask::pairwise_mask_key(own, peer, round, directory.digest())?;
                 // Survivor u added this mask if it stands before the vanished client.
-                Ok((
-                    key,
-                    if u < vanished {
-                        Sign::Minus
-                    } else {
-                        Sign::Plus
-                    },
-                ))
+                let sign = if u < vanished {
+                    Sign::Minus
+                } else {
+                    Sign::Plus
+                };
+                Ok((key, sign))
             })
             .collect()
     }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{MaskedInputPhase, RoundContext, inconsistent};
+use super::{MaskedInputPhase, RoundContext, enough, inconsistent};
 use crate::bitmap::Bitmap;
+use crate::codec;
 use crate::directory::Directory;
 use crate::error::{ProtocolError, RoundFailure};
-use crate::graph;
-use crate::message::{ShareKeys, Signed};
+use crate::message::ShareKeysBody;
 
 /// Clients of the directory share their secrets.
 #[derive(Debug, Clone)]
@@ -32,16 +32,21 @@ impl ShareKeysPhase {
     ///
     /// # Errors
     /// [`ProtocolError`] says why it is refused.
-    pub fn check(&self, bytes: &[u8]) -> Result<Signed<ShareKeys>, ProtocolError> {
-        let signed = self.context.verified::<ShareKeys>(bytes)?;
-        let position = self.directory.position(signed.message.sender)?;
-        if signed.message.directory != self.directory.digest() {
-            return Err(ProtocolError::ViewMismatch {
-                what: "the directory digest",
-            });
+    pub fn check(&self, bytes: &[u8]) -> Result<ShareKeysBody, ProtocolError> {
+        let body: ShareKeysBody = codec::decode("ShareKeys", bytes)?;
+        let header = &body.header.message;
+        let context = &self.context;
+        body.header.verify(context.params.id(), &context.roster)?;
+        let position = self.directory.position(header.sender)?;
+        let mismatch = |what| Err(ProtocolError::ViewMismatch { what });
+        if header.directory != self.directory.digest() {
+            return mismatch("the directory digest");
         }
-        let expected = graph::neighbours(&self.directory, position).len();
-        let found = signed.message.shares.len();
+        if header.dealing != body.dealing.digest()? {
+            return mismatch("the digest of the dealt shares");
+        }
+        let graph = self.directory.graph();
+        let (expected, found) = (graph.neighbours(position).len(), body.dealing.shares.len());
         if found != expected {
             let what = "shares, one for each neighbour";
             return Err(ProtocolError::WrongLength {
@@ -50,22 +55,24 @@ impl ShareKeysPhase {
                 found,
             });
         }
-        Ok(signed)
+        if body.dealing.own.is_some() != graph.slot(position, position).is_some() {
+            return mismatch("whether a dealer holds shares of its own");
+        }
+        Ok(body)
     }
 
     /// Fixes U2: the clients that shared.
     ///
     /// # Errors
     /// [`RoundFailure::TooFewClients`], [`RoundFailure::Inconsistent`].
-    pub fn close(self, received: Vec<Signed<ShareKeys>>) -> Result<MaskedInputPhase, RoundFailure> {
-        self.context.enough("ShareKeys", received.len())?;
+    pub fn close(self, received: Vec<ShareKeysBody>) -> Result<MaskedInputPhase, RoundFailure> {
+        let needed = self.context.params.min_survivors();
+        enough("ShareKeys", needed, received.len())?;
         let dealt = received
             .into_iter()
-            .map(|signed| {
-                Ok((
-                    self.directory.position(signed.message.sender)?,
-                    signed.message,
-                ))
+            .map(|body| {
+                let dealer = self.directory.position(body.header.message.sender)?;
+                Ok((dealer, body))
             })
             .collect::<Result<BTreeMap<_, _>, ProtocolError>>()
             .map_err(|e| inconsistent(&e))?;

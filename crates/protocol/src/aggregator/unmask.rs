@@ -2,7 +2,6 @@
 
 use super::{ConsistencyCheckPhase, RoundContext};
 use crate::error::ProtocolError;
-use crate::graph;
 use crate::id::Position;
 use crate::message::{SecretKind, Signed, Unmask};
 
@@ -50,7 +49,7 @@ impl UnmaskPhase {
         for revelation in shares {
             let dealer = revelation.dealer;
             if !masked.sharers.contains(dealer)
-                || graph::slot(&masked.directory, dealer, holder).is_none()
+                || masked.directory.graph().slot(dealer, holder).is_none()
                 || revelation.share.kind() != self.expected_kind(dealer)
             {
                 return Err(ProtocolError::ViewMismatch {

@@ -8,12 +8,11 @@ use super::share_keys::seal_context;
 use super::{Participant, SharedKeys};
 use crate::bitmap::Bitmap;
 use crate::codec::{self, Label};
-use crate::directory::Directory;
+use crate::directory::LocalDirectory;
 use crate::error::ProtocolError;
-use crate::graph;
 use crate::id::{Digest, Position};
 use crate::mask;
-use crate::message::{Delivery, MaskedInput};
+use crate::message::{Delivery, MaskedInput, ShareKeys};
 use crate::seal::SharePair;
 use crate::vector::{RingVector, Sign};
 
@@ -21,8 +20,8 @@ use crate::vector::{RingVector, Sign};
 /// that its neighbours in U2 dealt to it.
 #[derive(Debug, Clone, PartialEq, Eq, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub struct DealtToClient {
-    /// The encoded bitmap of U2.
-    pub sharers: Vec<u8>,
+    /// The set U2 over the directory.
+    pub sharers: Bitmap,
     /// One delivery for each neighbour in U2, in directory order.
     pub deliveries: Vec<Delivery>,
 }
@@ -31,10 +30,9 @@ pub struct DealtToClient {
 #[derive(Debug)]
 pub struct SentInput {
     pub(super) participant: Participant,
-    pub(super) directory: Directory,
-    pub(super) position: Position,
+    pub(super) directory: LocalDirectory,
     pub(super) sharers: Bitmap,
-    /// The good shares that this client holds, its own among them.
+    /// The good shares that this client holds, its own among them on the complete graph.
     pub(super) held: BTreeMap<Position, SharePair>,
 }
 
@@ -42,13 +40,14 @@ impl SharedKeys {
     /// Checks U2, opens the shares and masks the input. Returns the bytes to send: the signed
     /// header and the packed vector.
     ///
-    /// A share that does not open, or that is not the one its dealer committed to, is set aside and
-    /// never revealed; this client goes on. If too few holders have good shares of that dealer,
-    /// the round fails at the end and names it.
+    /// Every neighbour in U2 must show that it shared its keys under this client's directory:
+    /// its signed header. A share that does not open, or that is not the one its dealer committed
+    /// to, is set aside and never revealed; this client goes on. If too few holders have good
+    /// shares of that dealer, the round fails at the end and names it.
     ///
     /// # Errors
-    /// [`ProtocolError`] if U2 is refused, deliveries are missing, or the input has another length
-    /// or ring than the parameters say.
+    /// [`ProtocolError`] if U2 or a header is refused, deliveries are missing, or the input has
+    /// another length or ring than the parameters say.
     pub fn masked_input(
         self,
         dealt: &[u8],
@@ -63,31 +62,14 @@ impl SharedKeys {
                 found,
             });
         }
-        let dealt: DealtToClient = codec::decode("the shares dealt to a client", dealt)?;
-        let size = self.directory.len();
-        let sharers = Bitmap::decode("the set U2", &dealt.sharers, size)?;
-        check_set(
-            &self.participant,
-            &self.directory,
-            self.position,
-            &sharers,
-            "U2",
-        )?;
-
-        let dealers: Vec<Position> = graph::neighbours(&self.directory, self.position)
-            .into_iter()
-            .filter(|v| sharers.contains(*v))
-            .collect();
-        if !dealers
-            .iter()
-            .eq(dealt.deliveries.iter().map(|d| &d.dealer))
-        {
-            return Err(ProtocolError::ViewMismatch {
-                what: "the list of dealers in U2",
-            });
-        }
+        let DealtToClient {
+            sharers,
+            deliveries,
+        } = codec::decode("the shares dealt to a client", dealt)?;
+        check_set(&self.participant, &self.directory, &sharers, "U2")?;
+        let dealers = self.check_dealers(&sharers, &deliveries)?;
         self.apply_masks(&mut input, &dealers)?;
-        let mut held = self.open_shares(&dealt.deliveries)?;
+        let mut held = self.open_shares(&dealers, &deliveries)?;
 
         let payload = input.pack();
         let header = MaskedInput {
@@ -101,21 +83,50 @@ impl SharedKeys {
         let Self {
             participant,
             directory,
-            position,
             own_shares,
             ..
         } = self;
-        held.insert(position, own_shares);
+        held.extend(own_shares.map(|own| (directory.position(), own)));
         Ok((
             SentInput {
                 participant,
                 directory,
-                position,
                 sharers,
                 held,
             },
             bytes,
         ))
+    }
+
+    /// The neighbours in U2, ascending: exactly those that are delivered, each with a header that
+    /// it signed under this directory. A neighbour without one could be a client of another
+    /// directory of the same round, where the aggregator can have its mask key revealed.
+    fn check_dealers(
+        &self,
+        sharers: &Bitmap,
+        deliveries: &[Delivery],
+    ) -> Result<Vec<Position>, ProtocolError> {
+        let mut dealers = self.directory.neighbours().to_vec();
+        dealers.retain(|v| sharers.contains(*v));
+        dealers.sort_unstable();
+        let mismatch = Err(ProtocolError::ViewMismatch {
+            what: "the list of dealers in U2",
+        });
+        if dealers.len() != deliveries.len() {
+            return mismatch;
+        }
+        for (dealer, Delivery { header, .. }) in dealers.iter().zip(deliveries) {
+            let ShareKeys {
+                sender, directory, ..
+            } = header.message;
+            if sender != self.directory.entry(*dealer)?.sender
+                || directory != self.directory.digest()
+            {
+                return mismatch;
+            }
+            header.verify(self.participant.round(), &self.participant.roster)?;
+        }
+        Ok(dealers)
     }
 
     /// Adds `PRG(b_u)`, and for each neighbour v of U2 the pairwise mask: + if pos(u) < pos(v).
@@ -124,36 +135,35 @@ impl SharedKeys {
         input: &mut RingVector,
         neighbours: &[Position],
     ) -> Result<(), ProtocolError> {
-        let round = self.participant.round();
+        let (round, position) = (self.participant.round(), self.directory.position());
         input.mask(&mask::self_mask_key(&self.seed, round), Sign::Plus);
-        let own = (self.directory.entry(self.position)?, &self.mask);
+        let own = (self.directory.entry(position)?, &self.mask);
         for v in neighbours {
             let peer = self.directory.entry(*v)?;
             let key = mask::pairwise_mask_key(own, peer, round, self.directory.digest())?;
-            input.mask(
-                &key,
-                if self.position < *v {
-                    Sign::Plus
-                } else {
-                    Sign::Minus
-                },
-            );
+            let sign = if position < *v {
+                Sign::Plus
+            } else {
+                Sign::Minus
+            };
+            input.mask(&key, sign);
         }
         Ok(())
     }
 
     fn open_shares(
         &self,
+        dealers: &[Position],
         deliveries: &[Delivery],
     ) -> Result<BTreeMap<Position, SharePair>, ProtocolError> {
         let round = self.participant.round();
-        let me = self.directory.entry(self.position)?;
+        let me = self.directory.entry(self.directory.position())?;
         let mut held = BTreeMap::new();
-        for Delivery { dealer, share } in deliveries {
+        for (dealer, Delivery { share, .. }) in dealers.iter().zip(deliveries) {
             let entry = self.directory.entry(*dealer)?;
             let context = seal_context(round, &self.directory, entry, me);
-            let slot = graph::slot(&self.directory, *dealer, self.position)
-                .ok_or(ProtocolError::Sharing("a dealer that is no neighbour"))?;
+            let slot = self.directory.slot(*dealer);
+            let slot = slot.ok_or(ProtocolError::Sharing("a dealer that is no neighbour"))?;
             if let Ok(pair) = context.open(&self.cipher, &share.sealed)
                 && pair.commitments(round, entry.sender, slot) == share.commitments
             {
@@ -169,42 +179,43 @@ pub fn payload_digest(payload: &[u8]) -> Digest {
     codec::hash(Label::Payload, &[payload])
 }
 
-/// Checks that hold for U2 and U3 alike: this client is in the set, the set is large enough to be
-/// unmasked at all, and enough holders of this client's shares are in it.
+/// Checks that hold for U2 and U3 alike: it is a set over the directory, this client is in it, it
+/// is large enough to be unmasked at all, and enough holders of this client's shares are in it.
 pub(super) fn check_set(
     participant: &Participant,
-    directory: &Directory,
-    position: Position,
+    directory: &LocalDirectory,
     set: &Bitmap,
     name: &'static str,
 ) -> Result<(), ProtocolError> {
     let params = &participant.params;
-    if !set.contains(position) {
+    if set.size() != directory.size() {
+        return Err(ProtocolError::WrongLength {
+            what: name,
+            expected: directory.size(),
+            found: set.size(),
+        });
+    }
+    if !set.contains(directory.position()) {
         return Err(ProtocolError::NotInSet {
             client: participant.index,
             set: name,
         });
     }
-    let (needed, found) = (params.min_survivors(), set.count());
-    if found < needed {
-        return Err(ProtocolError::TooFew {
-            what: name,
-            needed,
-            found,
-        });
-    }
-    let holders = graph::holders(directory, position);
-    let (needed, found) = (
+    let enough = |what, needed, found| {
+        if found < needed {
+            return Err(ProtocolError::TooFew {
+                what,
+                needed,
+                found,
+            });
+        }
+        Ok(())
+    };
+    enough(name, params.min_survivors(), set.count())?;
+    let holders = directory.holders_in(set);
+    enough(
+        "holders of this client's shares",
         params.threshold(),
-        holders.iter().filter(|v| set.contains(**v)).count(),
-    );
-    if found < needed {
-        let what = "holders of this client's shares";
-        return Err(ProtocolError::TooFew {
-            what,
-            needed,
-            found,
-        });
-    }
-    Ok(())
+        holders,
+    )
 }

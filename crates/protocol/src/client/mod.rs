@@ -26,7 +26,7 @@ use crate::error::ProtocolError;
 use crate::id::{RosterIndex, RoundId};
 use crate::keys::IdentityKey;
 use crate::message::{Message, Signed};
-use crate::params::RoundParams;
+use crate::params::{RoundParams, Trust};
 use crate::roster::Roster;
 
 /// A client that is ready for one round: it checked parameters and roster, found itself in it, and
@@ -43,14 +43,16 @@ impl Participant {
     /// Joins parameters, roster and identity.
     ///
     /// # Errors
-    /// As [`RoundParams::check_roster`]; and [`ProtocolError::Params`] if the identity is not in
-    /// the roster.
+    /// As [`RoundParams::check_roster`] and [`RoundParams::check_trust`]; and
+    /// [`ProtocolError::Params`] if the identity is not in the roster.
     pub fn new(
         params: Arc<RoundParams>,
         roster: Arc<Roster>,
         identity: Arc<IdentityKey>,
+        trust: Trust,
     ) -> Result<Self, ProtocolError> {
         params.check_roster(&roster)?;
+        params.check_trust(&roster, trust)?;
         let index = roster.index_of(identity.public()).ok_or_else(|| {
             let key = identity.public();
             ProtocolError::Params(format!("the identity key {key} is not in the roster"))

@@ -3,12 +3,14 @@
 use rand_core::CryptoRng;
 
 use super::{AdvertisedKeys, Participant};
-use crate::directory::{Directory, Entry};
+use crate::codec;
+use crate::directory::{Entry, LocalDirectory};
 use crate::error::ProtocolError;
-use crate::graph;
-use crate::id::{Position, RosterIndex, RoundId};
+use crate::id::{RosterIndex, RoundId};
 use crate::keys::{EphemeralKey, Secret32};
-use crate::message::{DealtShare, SecretKind, ShareCommitments, ShareKeys};
+use crate::message::{
+    Dealing, DealtShare, SecretKind, ShareCommitments, ShareKeys, ShareKeysBody, Signed,
+};
 use crate::seal::{SealContext, SharePair};
 use crate::shamir::SplitShares;
 use crate::transcript::seed_commitment;
@@ -17,16 +19,16 @@ use crate::transcript::seed_commitment;
 #[derive(Debug)]
 pub struct SharedKeys {
     pub(super) participant: Participant,
-    pub(super) directory: Directory,
-    pub(super) position: Position,
+    pub(super) directory: LocalDirectory,
     pub(super) cipher: EphemeralKey,
     pub(super) mask: EphemeralKey,
     pub(super) seed: Secret32,
-    pub(super) own_shares: SharePair,
+    /// The shares that this client keeps of its own secrets: on the complete graph only.
+    pub(super) own_shares: Option<SharePair>,
 }
 
 impl AdvertisedKeys {
-    /// Checks the directory and deals shares. Returns the signed ShareKeys message to send.
+    /// Checks the directory and deals shares. Returns the ShareKeys message to send.
     ///
     /// # Errors
     /// [`ProtocolError`] if the directory is refused or does not hold this client's own entry.
@@ -43,53 +45,47 @@ impl AdvertisedKeys {
             advertised,
         } = self;
         let (params, round) = (&participant.params, participant.round());
-        let directory = Directory::decode(params, &participant.roster, directory)?;
-        let position = directory.position(participant.index)?;
-        let me = directory.entry(position)?;
-        if *me != advertised {
-            return Err(ProtocolError::ViewMismatch {
-                what: "this client's own directory entry",
-            });
-        }
-        let holders = graph::holders(&directory, position);
+        let directory =
+            LocalDirectory::decode(params, &participant.roster, &advertised, directory)?;
+        let (holders, threshold) = (directory.holder_count(), params.threshold());
         let seed = Secret32::random(rng);
-        let seed_shares = splitter.split(&seed, holders.len(), params.threshold())?;
-        let mask_shares = splitter.split(mask.seed(), holders.len(), params.threshold())?;
+        let seed_shares = splitter.split(&seed, holders, threshold)?;
+        let mask_shares = splitter.split(mask.seed(), holders, threshold)?;
+        let mut pairs = (0..=u8::MAX)
+            .zip(seed_shares.into_iter().zip(mask_shares))
+            .map(|(slot, (self_mask, mask_key))| {
+                let pair = SharePair {
+                    self_mask,
+                    mask_key,
+                };
+                let commitments = pair.commitments(round, advertised.sender, slot);
+                (pair, commitments)
+            });
 
-        let mut shares = Vec::with_capacity(holders.len());
-        let mut own = None;
-        let pairs = seed_shares.into_iter().zip(mask_shares);
-        for ((slot, holder), (self_mask, mask_key)) in (0..=u8::MAX).zip(holders).zip(pairs) {
-            let pair = SharePair {
-                self_mask,
-                mask_key,
-            };
-            let commitments = pair.commitments(round, advertised.sender, slot);
-            if holder == position {
-                own = Some((pair, commitments));
-                continue;
-            }
-            let holder = directory.entry(holder)?;
-            let context = seal_context(round, &directory, me, holder);
+        let mut shares = Vec::with_capacity(directory.neighbours().len());
+        for (holder, (pair, commitments)) in directory.neighbours().iter().zip(pairs.by_ref()) {
+            let holder = directory.entry(*holder)?;
+            let context = seal_context(round, &directory, &advertised, holder);
             shares.push(DealtShare {
                 sealed: context.seal(&cipher, &pair)?,
                 commitments,
             });
         }
-        let (own_shares, own) = own.ok_or(ProtocolError::Sharing("a dealer holds no own share"))?;
-        let message = ShareKeys {
+        // What is left after the neighbours' shares is the dealer's own: its slot is the last.
+        let (own_shares, own) = pairs.next().unzip();
+        let dealing = Dealing { shares, own };
+        let header = ShareKeys {
             sender: participant.index,
             directory: directory.digest(),
             seed_commitment: seed_commitment(&seed, round, participant.index),
-            own,
-            shares,
+            dealing: dealing.digest()?,
         };
-        let bytes = participant.sign(message)?;
+        let header = Signed::sign(header, round, &participant.identity)?;
+        let bytes = codec::encode("ShareKeys", &ShareKeysBody { header, dealing })?;
         Ok((
             SharedKeys {
                 participant,
                 directory,
-                position,
                 cipher,
                 mask,
                 seed,
@@ -102,7 +98,7 @@ impl AdvertisedKeys {
 
 pub(super) fn seal_context<'a>(
     round: RoundId,
-    directory: &Directory,
+    directory: &LocalDirectory,
     dealer: &'a Entry,
     holder: &'a Entry,
 ) -> SealContext<'a> {

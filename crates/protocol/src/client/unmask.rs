@@ -26,7 +26,7 @@ impl SignedStatement {
         let witnesses: BTreeSet<_> = statements
             .iter()
             .filter(|s| s.message.agrees(&self.statement))
-            .filter(|s| self.directory.position(s.message.sender).is_ok())
+            .filter(|s| self.directory.witnesses().contains(&s.message.sender))
             .filter(|s| s.verify(round, roster).is_ok())
             .map(|s| s.message.sender)
             .collect();

@@ -144,7 +144,6 @@ impl Choice {
     pub fn rule(&self) -> Option<Rule> {
         let witnesses = self.witnesses?;
         Some(Rule {
-            shape: self.case.shape,
             min_clients: self.case.clients,
             max_clients: self.case.max_clients,
             neighbours: self.neighbours,

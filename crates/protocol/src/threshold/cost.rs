@@ -69,8 +69,7 @@ impl Choice {
         let statement = if m > 0 { CONSISTENCY_CHECK } else { 0 };
 
         let directory = self.directory(n, k);
-        let dealt =
-            list(bitmap(n)).saturating_add(list(k.saturating_mul(SHARE_KEYS + dealt_share())));
+        let dealt = bitmap(n).saturating_add(list(k.saturating_mul(SHARE_KEYS + dealt_share())));
         let statements = if m > 0 {
             list(signed.saturating_mul(CONSISTENCY_CHECK))
         } else {
@@ -247,7 +246,7 @@ mod tests {
         let late = 132 + 2500 + (4 + 2 + 10 * 37 + 64);
         assert_eq!(cost.client.sent, early + late + 164);
         let directory = (4 + 1 + 2) + (2 + 10 * 132) + 1;
-        let after = (1 + 7) + (2 + 9 * 308) + 7 + (2 + 8 * 164);
+        let after = 7 + (2 + 9 * 308) + 7 + (2 + 8 * 164);
         assert_eq!(cost.client.received, directory + after);
         assert_eq!(cost.client.expansions, 10);
         assert_eq!(cost.aggregator.received, 10 * early + 8 * (late + 164));

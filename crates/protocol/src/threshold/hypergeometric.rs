@@ -61,8 +61,10 @@ impl Population {
         let first = above.saturating_add(1);
         // The terms rise up to the mode and fall after it.
         let wide = |x: u32| u64::from(x).saturating_add(1);
-        let mode =
-            wide(draws).saturating_mul(wide(self.marked)) / wide(self.size).saturating_add(1);
+        let mode = wide(draws)
+            .saturating_mul(wide(self.marked))
+            .checked_div(wide(self.size).saturating_add(1))
+            .unwrap_or(0);
         let peak = u32::try_from(mode).unwrap_or(u32::MAX).clamp(first, most);
         let scale = self.log2_mass(draws, peak);
         let mut sum = 0.0;

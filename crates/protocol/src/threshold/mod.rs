@@ -17,12 +17,20 @@
 pub mod hypergeometric;
 
 mod choose;
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "of planned rounds, never of what a peer sent"
+)]
 mod cost;
 mod infeasible;
 mod probability;
 #[cfg(test)]
 mod reference;
 mod rules;
+#[expect(
+    clippy::arithmetic_side_effects,
+    reason = "of planned rounds, never of what a peer sent"
+)]
 mod search;
 
 pub use choose::{Aggregator, Choice, Request, Witnesses, choose};
@@ -77,34 +85,6 @@ pub const fn default_corruptions(shape: Shape, members: u32) -> u32 {
     }
 }
 
-/// The most corrupt clients that a complete graph of `n` clients is safe against:
-/// c = floor((n - 1) / 3).
-pub const fn tolerated_corruptions(n: u16) -> u16 {
-    n.saturating_sub(1) / 3
-}
-
-/// The smallest threshold t with 2t > n + c, for directories of at most `n` clients out of a roster
-/// of `roster`, c = [`tolerated_corruptions`] of the *roster*: the aggregator decides who gets into
-/// the directory, so all corrupt members of the roster may stand in it.
-///
-/// Two sets of t clients then share at least one honest client, and an honest client signs one
-/// statement and answers one Unmask: a lying aggregator cannot have two views accepted, nor
-/// collect both secrets of anyone. Honest clients alone reach t, since n - c >= t for n >= 4.
-pub const fn complete(n: u16, roster: u16) -> u16 {
-    n.saturating_add(tolerated_corruptions(roster)) / 2 + 1
-}
-
-/// The fewest survivors whose sum may be unmasked: the threshold, and two honest clients, since a
-/// sum over one honest client is its input.
-pub const fn min_survivors(n: u16, roster: u16) -> u16 {
-    let (threshold, honest) = (complete(n, roster), tolerated_corruptions(roster) + 2);
-    if threshold > honest {
-        threshold
-    } else {
-        honest
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,7 +118,8 @@ mod tests {
     #[test]
     fn reference_values() {
         for (n, t) in [(10, 7), (50, 34), (100, 67), (255, 170)] {
-            assert_eq!(complete(n, n), t, "n = {n}");
+            let corrupt = default_corruptions(Shape::Complete, n);
+            assert_eq!(Rule::complete(n, corrupt).threshold, t, "n = {n}");
         }
     }
 }

@@ -1,14 +1,15 @@
 //! The rules that every party recomputes before it takes part; none is taken on trust.
 
+use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
+
 use super::hypergeometric::Population;
 use super::probability::{partial_sum_log2, two_views_log2, within};
 use super::{MAX_NEIGHBOURS, Shape};
 
-/// The numbers of a round that decide whether it is safe against a lying aggregator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The numbers of a round that decide whether it is safe against a lying aggregator, as they stand
+/// in the round parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub struct Rule {
-    /// The shape of the masking graph: complete if `max_clients` <= k + 1, else the ring.
-    pub shape: Shape,
     /// The fewest clients that a directory may hold.
     pub min_clients: u32,
     /// The most clients that a directory may hold.
@@ -28,6 +29,38 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// The complete graph of at most `clients`, made for `corrupt` of them: the smallest t with
+    /// 2t > n + c. Two sets of t clients then share an honest one, who signs one statement and
+    /// answers one Unmask.
+    ///
+    /// The fewest survivors are t and c + 2 at least, since a sum over one honest client is its
+    /// input; the fewest clients of a directory are as many. Beyond [`super::MAX_COMPLETE`]
+    /// clients the rule that comes out does not pass [`Rule::check`].
+    pub fn complete(clients: u32, corrupt: u32) -> Self {
+        let narrow = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+        let threshold = narrow(clients.saturating_add(corrupt) / 2).saturating_add(1);
+        let fewest = u32::from(threshold).max(corrupt.saturating_add(2));
+        Self {
+            min_clients: fewest,
+            max_clients: clients,
+            neighbours: narrow(clients.saturating_sub(1)),
+            threshold,
+            witnesses: narrow(clients),
+            witness_threshold: threshold,
+            corrupt,
+            min_survivors: fewest,
+        }
+    }
+
+    /// The shape of the masking graph: complete if `max_clients` <= k + 1, else the ring.
+    pub fn shape(&self) -> Shape {
+        if self.max_clients <= u32::from(self.neighbours).saturating_add(1) {
+            Shape::Complete
+        } else {
+            Shape::Ring
+        }
+    }
+
     /// Checks every rule. On the ring each of the two that hold by chance may fail with probability
     /// 2^-`security_bits`; on the complete graph nothing is left to chance and the bits are unused.
     ///
@@ -37,7 +70,7 @@ impl Rule {
     /// Names the rule that is broken and its numbers.
     pub fn check(&self, security_bits: u32) -> Result<(), String> {
         self.check_sizes()?;
-        match self.shape {
+        match self.shape() {
             Shape::Complete => self.check_complete(),
             Shape::Ring => self.check_ring(security_bits),
         }
@@ -53,20 +86,12 @@ impl Rule {
             min_survivors,
             min_clients,
             max_clients,
-            ..
         } = *self;
         holds(min_clients <= max_clients, || {
             format!("min_clients = {min_clients} is above max_clients = {max_clients}")
         })?;
         holds((1..=MAX_NEIGHBOURS).contains(&k), || {
             format!("k = {k} neighbours; 1 to {MAX_NEIGHBOURS} are possible")
-        })?;
-        let complete = max_clients <= u32::from(k).saturating_add(1);
-        holds(complete == (self.shape == Shape::Complete), || {
-            format!(
-                "up to {max_clients} clients with k = {k} neighbours each are not a {}",
-                self.shape.name()
-            )
         })?;
         holds(t >= 2, || {
             format!("t = {t}; below 2, one holder alone has the secrets")
@@ -188,12 +213,11 @@ impl Shape {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::threshold::{complete, corruptions, default_corruptions, min_survivors};
+    use crate::threshold::{corruptions, default_corruptions};
     use proptest::prelude::*;
 
     fn ring() -> Rule {
         Rule {
-            shape: Shape::Ring,
             min_clients: 1000,
             max_clients: 1000,
             neighbours: 178,
@@ -205,25 +229,15 @@ mod tests {
         }
     }
 
-    fn complete_graph(n: u16) -> Rule {
-        let t = complete(n, n);
-        Rule {
-            shape: Shape::Complete,
-            min_clients: u32::from(min_survivors(n, n)),
-            max_clients: n.into(),
-            neighbours: n - 1,
-            threshold: t,
-            witnesses: n,
-            witness_threshold: t,
-            corrupt: default_corruptions(Shape::Complete, n.into()),
-            min_survivors: min_survivors(n, n).into(),
-        }
-    }
-
     #[test]
     fn complete_graphs_hold_and_are_tight() {
         for n in 4..=255 {
-            let rule = complete_graph(n);
+            let corrupt = default_corruptions(Shape::Complete, n.into());
+            let rule = Rule::complete(n.into(), corrupt);
+            assert!(
+                n - u16::try_from(corrupt).unwrap() >= rule.threshold,
+                "honest clients reach t"
+            );
             rule.check(80).unwrap();
             for (i, broken) in [
                 Rule {
@@ -252,10 +266,6 @@ mod tests {
                 },
                 Rule {
                     max_clients: rule.max_clients + 1,
-                    ..rule
-                },
-                Rule {
-                    shape: Shape::Ring,
                     ..rule
                 },
             ]
@@ -319,7 +329,6 @@ mod tests {
             witness_threshold: 4,
             corrupt: 0,
             min_survivors: 4,
-            ..ring()
         };
         rule.check(80).unwrap();
         // One corrupt client stands in some window of two for certain; e = 1 bears it.
@@ -344,13 +353,11 @@ mod tests {
     proptest! {
         #[test]
         fn never_panics(
-            complete in any::<bool>(),
             sizes in any::<[u32; 4]>(),
             small in any::<[u16; 4]>(),
             bits in any::<u32>(),
         ) {
             let rule = Rule {
-                shape: if complete { Shape::Complete } else { Shape::Ring },
                 min_clients: sizes[0],
                 max_clients: sizes[1],
                 neighbours: small[0],
@@ -369,7 +376,6 @@ mod tests {
                 neighbours: small[0] % 256, threshold: small[1] % 256,
                 witnesses: small[2] % 300, witness_threshold: small[3] % 300,
                 corrupt: corruptions(0.2, sizes[2] % 100_000),
-                ..rule
             };
             let _ = plausible.check(bits % 200);
         }

@@ -1,10 +1,11 @@
 //! A corrupt client: it keeps to the protocol where that serves, and shares its secrets.
 
 use undertone_protocol::directory::Directory;
-use undertone_protocol::id::{Position, RosterIndex};
+use undertone_protocol::id::RosterIndex;
 use undertone_protocol::keys::{EphemeralKey, Secret32};
 use undertone_protocol::message::{
-    AdvertiseKeys, DealtShare, SecretKind, ShareCommitments, ShareKeys, Signed,
+    AdvertiseKeys, Dealing, DealtShare, SecretKind, ShareCommitments, ShareKeys, ShareKeysBody,
+    Signed,
 };
 use undertone_protocol::seal::{SealContext, SharePair};
 use undertone_protocol::shamir::SplitShares;
@@ -40,30 +41,48 @@ impl Corrupt {
         }
     }
 
-    pub(super) fn deal(&self, lab: &mut Lab, directory: &Directory) -> ShareKeys {
-        let (n, t, round) = (directory.len(), lab.params.threshold(), lab.params.id());
+    pub(super) fn deal(&self, lab: &mut Lab, directory: &Directory) -> ShareKeysBody {
+        let graph = directory.graph();
+        let (n, t, round) = (
+            graph.holder_count(),
+            lab.params.threshold(),
+            lab.params.id(),
+        );
         let me = &self.entry.message;
         let seed = Secret32::random(&mut lab.rng);
         let mut splitter = lab.splitter();
         let seeds = splitter.split(&seed, n, t).unwrap();
         let masks = splitter.split(&self.mask, n, t).unwrap();
-        let mut dealt: Vec<DealtShare> = (0_u8..=254)
-            .zip(seeds.into_iter().zip(masks))
-            .map(|(slot, (self_mask, mask_key))| {
-                let commitments = ShareCommitments {
-                    self_mask: self_mask.commitment(SecretKind::SelfMask, round, me.sender, slot),
-                    mask_key: mask_key.commitment(SecretKind::MaskKey, round, me.sender, slot),
-                };
-                let holder = directory.entry(Position(slot.into())).unwrap();
+        let mut pairs =
+            (0..=u8::MAX)
+                .zip(seeds.into_iter().zip(masks))
+                .map(|(slot, (self_mask, mask_key))| {
+                    let commitments = ShareCommitments {
+                        self_mask: self_mask.commitment(
+                            SecretKind::SelfMask,
+                            round,
+                            me.sender,
+                            slot,
+                        ),
+                        mask_key: mask_key.commitment(SecretKind::MaskKey, round, me.sender, slot),
+                    };
+                    let pair = SharePair {
+                        self_mask,
+                        mask_key,
+                    };
+                    (pair, commitments)
+                });
+        let position = directory.position(me.sender).unwrap();
+        let neighbours = graph.neighbours(position);
+        let shares = neighbours
+            .into_iter()
+            .zip(pairs.by_ref())
+            .map(|(holder, (pair, commitments))| {
                 let context = SealContext {
                     round,
                     directory: directory.digest(),
                     dealer: me,
-                    holder,
-                };
-                let pair = SharePair {
-                    self_mask,
-                    mask_key,
+                    holder: directory.entry(holder).unwrap(),
                 };
                 let cipher = EphemeralKey::from_seed(self.cipher.clone());
                 DealtShare {
@@ -72,13 +91,16 @@ impl Corrupt {
                 }
             })
             .collect();
-        let own = dealt.remove(me.sender.0 as usize).commitments;
-        ShareKeys {
+        let own = pairs.next().map(|(_, commitments)| commitments);
+        let dealing = Dealing { shares, own };
+        let header = ShareKeys {
             sender: me.sender,
             directory: directory.digest(),
             seed_commitment: seed_commitment(&seed, round, me.sender),
-            own,
-            shares: dealt,
-        }
+            dealing: dealing.digest().unwrap(),
+        };
+        let key = &lab.identities[me.sender.0 as usize];
+        let header = Signed::sign(header, round, key).unwrap();
+        ShareKeysBody { header, dealing }
     }
 }

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use undertone_protocol::id::RosterIndex;
-use undertone_protocol::message::{RevealedShare, Revelation, Share, ShareKeys, Signed};
-use undertone_protocol::{ProtocolError, RoundFailure};
+use undertone_protocol::message::{RevealedShare, Revelation, Share};
+use undertone_protocol::{ProtocolError, RoundFailure, codec};
 
 use crate::lab::Lab;
 use crate::lab::session::{Session, recover, reveals, sign};
@@ -13,8 +13,8 @@ fn a_share_that_was_changed_or_swapped_on_the_way_is_never_revealed() {
     let mut lab = Lab::new(11, 10, 10);
     let session = Session::open(&mut lab, |_| ());
     // Dealer 3's share for holder 6, and dealer 4's commitments, under the names of others.
-    let (foreign, other) = (session.messages[3].message.shares[5], &session.messages[4]);
-    let commitments = other.message.shares[5].commitments;
+    let dealt = |dealer: usize| &session.messages[dealer].dealing.shares;
+    let (foreign, commitments) = (dealt(3)[5], dealt(4)[5].commitments);
     let (phase, answers) = session.reveal(|client, dealt| {
         if client == 5 {
             dealt.deliveries[2].share.sealed.0[7] ^= 1;
@@ -41,35 +41,43 @@ fn a_share_that_was_changed_or_swapped_on_the_way_is_never_revealed() {
 #[test]
 fn a_dealer_of_bad_shares_is_named() {
     let mut lab = Lab::new(12, 10, 10);
-    let session = Session::open(&mut lab, |message| {
-        if message.sender == RosterIndex(2) {
-            message.seed_commitment = message.own.self_mask;
+    let session = Session::open(&mut lab, |body| {
+        if body.header.message.sender == RosterIndex(2) {
+            body.header.message.seed_commitment = body.dealing.shares[0].commitments.self_mask;
+        }
+    });
+    let (phase, answers) = session.reveal(|_, _| ());
+    let failure = recover(&lab, &phase, &answers).unwrap_err();
+    let client = RosterIndex(2);
+    assert_eq!(failure, RoundFailure::BadDealer { client });
+    assert_eq!(failure.culprit(), Some(client));
+
+    // Shares that do not open: no holder is blamed. Nine holders say so, of whom three can be
+    // corrupt, so the dealer is.
+    let session = Session::open(&mut lab, |body| {
+        if body.header.message.sender == RosterIndex(2) {
+            let shares = &mut body.dealing.shares;
+            shares.iter_mut().for_each(|s| s.sealed.0[0] ^= 1);
         }
     });
     let (phase, answers) = session.reveal(|_, _| ());
     let failure = recover(&lab, &phase, &answers).unwrap_err();
     assert_eq!(
         failure,
-        RoundFailure::BadDealer {
-            client: RosterIndex(2)
+        RoundFailure::BelowThreshold {
+            client,
+            needed: 7,
+            found: 1,
+            dealt_badly: true,
         }
     );
+    assert_eq!(failure.culprit(), Some(client));
 
-    // Shares that do not open: no holder is blamed, and the dealer's name stands in the failure.
-    let session = Session::open(&mut lab, |message| {
-        if message.sender == RosterIndex(2) {
-            message.shares.iter_mut().for_each(|s| s.sealed.0[0] ^= 1);
-        }
-    });
-    let (phase, answers) = session.reveal(|_, _| ());
-    assert!(matches!(
-        recover(&lab, &phase, &answers).unwrap_err(),
-        RoundFailure::BelowThreshold {
-            client: RosterIndex(2),
-            needed: 7,
-            found: 1
-        }
-    ));
+    // Too few answers are no one's fault.
+    let (phase, mut answers) = Session::open(&mut lab, |_| ()).reveal(|_, _| ());
+    answers.truncate(6);
+    let failure = recover(&lab, &phase, &answers).unwrap_err();
+    assert_eq!(failure.culprit(), None, "{failure}");
 }
 
 #[test]
@@ -111,7 +119,9 @@ proptest! {
     ) {
         let mut lab = Lab::new(seed, 4, 4);
         let session = Session::open(&mut lab, |_| ());
-        let share_keys = session.messages[1].encode().unwrap();
+        let share_keys = codec::encode("ShareKeys", &session.messages[1]).unwrap();
+        let sharing = session.sharing.clone();
+        prop_assert!(sharing.check(&share_keys).is_ok());
         let (phase, answers) = session.reveal(|_, _| ());
         let unmask = sign(&lab, answers[1].clone());
         prop_assert!(phase.check(&unmask).is_ok());
@@ -124,9 +134,7 @@ proptest! {
             let mut bad = share_keys.clone();
             let at = place.index(bad.len());
             bad[at] ^= change;
-            let parsed = Signed::<ShareKeys>::decode(&bad);
-            let verified = parsed.and_then(|m| m.verify(lab.params.id(), &lab.roster));
-            prop_assert!(verified.is_err());
+            prop_assert!(sharing.check(&bad).is_err());
         }
         prop_assert!(phase.check(&[unmask, vec![0]].concat()).is_err());
     }

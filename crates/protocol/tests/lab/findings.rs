@@ -3,9 +3,10 @@
 use undertone_protocol::bitmap::Bitmap;
 use undertone_protocol::client::Participant;
 use undertone_protocol::directory::Directory;
-use undertone_protocol::id::Position;
+use undertone_protocol::id::{Position, RosterIndex};
 use undertone_protocol::keys::EphemeralPublicKey;
 use undertone_protocol::message::Signed;
+use undertone_protocol::params::Trust;
 use undertone_protocol::shamir::SystemSplitter;
 
 use crate::lab::{Lab, Plan};
@@ -16,9 +17,13 @@ use crate::lab::{Lab, Plan};
 fn a_small_cohort_does_not_isolate_a_client() {
     let mut lab = Lab::new(21, 13, 5);
     // As many survivors as the client's default policy asks for.
-    lab.params = lab.other_round(|fields| fields.min_survivors = 5);
+    lab.params = lab.other_round(|fields| {
+        fields.rule.min_survivors = 5;
+        fields.rule.min_clients = 5;
+    });
     let identity = lab.identities[4].clone();
-    if Participant::new(lab.params.clone(), lab.roster.clone(), identity).is_err() {
+    let (params, roster) = (lab.params.clone(), lab.roster.clone());
+    if Participant::new(params, roster, identity, Trust::default()).is_err() {
         return;
     }
     let loot = lab.play(&Plan::honest(5, 4));
@@ -57,7 +62,7 @@ fn the_largest_directory_can_be_shared_over() {
     let mut lab = Lab::new(24, 255, 255);
     let (mut states, entries): (Vec<_>, Vec<_>) = (0..255).map(|c| lab.advertise(c)).unzip();
     let directory = Directory::new(&lab.params, &lab.roster, entries).unwrap();
-    let bytes = directory.encode().unwrap();
+    let bytes = directory.encode_for(RosterIndex(9)).unwrap();
     let state = states.remove(9);
     assert!(
         state

@@ -24,14 +24,15 @@ use undertone_protocol::id::{
 use undertone_protocol::keys::{EphemeralKey, IdentityKey, Secret32};
 use undertone_protocol::mask;
 use undertone_protocol::message::{
-    AdvertiseKeys, ConsistencyCheck, DealtShare, Delivery, SecretKind, Share, ShareKeys, Signed,
-    Unmask,
+    AdvertiseKeys, ConsistencyCheck, Delivery, SecretKind, Share, ShareKeysBody, Signed, Unmask,
 };
-use undertone_protocol::params::{ParamsFields, PhaseDeadlines, RoundParams, SUITE, VERSION};
+use undertone_protocol::params::{
+    ParamsFields, PhaseDeadlines, RoundParams, SUITE, Trust, VERSION,
+};
 use undertone_protocol::roster::Roster;
 use undertone_protocol::seal::SealContext;
 use undertone_protocol::shamir::{SeededSplitter, combine};
-use undertone_protocol::threshold;
+use undertone_protocol::threshold::Rule;
 use undertone_protocol::transcript::View;
 use undertone_protocol::vector::{Ring, RingVector, Sign};
 
@@ -58,7 +59,6 @@ impl Lab {
             .collect();
         let keys = identities.iter().map(|i| i.public()).collect();
         let roster = Arc::new(Roster::sign(&authority, task, keys).unwrap());
-        let t = threshold::complete(cohort, cohort);
         let params = RoundParams::new(ParamsFields {
             version: VERSION,
             suite: SUITE,
@@ -67,9 +67,7 @@ impl Lab {
             nonce: [9; 32],
             length: LENGTH,
             bits: BITS,
-            neighbours: cohort - 1,
-            threshold: t,
-            min_survivors: u32::from(t),
+            rule: Rule::complete(cohort.into(), u32::from(cohort - 1) / 3),
             roster: roster.digest(),
             model: ModelDigest::of(b"model"),
             training: TrainingDigest::of(b"training"),
@@ -100,7 +98,13 @@ impl Lab {
 
     pub(crate) fn participant(&self, client: u32, params: &Arc<RoundParams>) -> Participant {
         let identity = self.identities[client as usize].clone();
-        Participant::new(params.clone(), self.roster.clone(), identity).unwrap()
+        Participant::new(
+            params.clone(),
+            self.roster.clone(),
+            identity,
+            Trust::default(),
+        )
+        .unwrap()
     }
 
     pub(crate) fn advertise(&mut self, client: u32) -> (AdvertisedKeys, Signed<AdvertiseKeys>) {
@@ -110,7 +114,7 @@ impl Lab {
     }
 
     pub(crate) fn cohort(&self) -> u32 {
-        u32::from(self.params.neighbours) + 1
+        self.params.rule.max_clients
     }
 
     pub(crate) fn splitter(&mut self) -> SeededSplitter<ChaCha20Rng> {
@@ -156,12 +160,12 @@ impl Lab {
             let directory = &directories[plan.view_of(client)];
             let (state, bytes) = state
                 .share_keys(
-                    &directory.encode().unwrap(),
+                    &directory.encode_for(RosterIndex(client)).unwrap(),
                     &mut self.splitter(),
                     &mut self.rng,
                 )
                 .unwrap();
-            let message = Signed::<ShareKeys>::decode(&bytes).unwrap().message;
+            let message: ShareKeysBody = codec::decode("ShareKeys", &bytes).unwrap();
             sharing.insert(client, state);
             (0..2).for_each(|view| drop(dealt.insert((view, client), message.clone())));
         }
@@ -194,7 +198,7 @@ impl Lab {
             loot.uploads.insert(client, vector);
             let survivors = Sets::set(n, &plan.views[view].survivors);
             if let Ok((state, bytes)) = state.consistency_check(&survivors.encode("U3").unwrap()) {
-                statements.push(Signed::decode(&bytes).unwrap());
+                statements.extend(bytes.map(|bytes| Signed::decode(&bytes).unwrap()));
                 signed.push(state);
             }
         }
@@ -268,7 +272,7 @@ pub(crate) struct Loot {
     plan: Plan,
     directories: Vec<Directory>,
     teams: Vec<Vec<Corrupt>>,
-    dealt: BTreeMap<(usize, u32), ShareKeys>,
+    dealt: BTreeMap<(usize, u32), ShareKeysBody>,
     uploads: BTreeMap<u32, RingVector>,
     pub(crate) revealed: Vec<Unmask>,
 }
@@ -284,33 +288,36 @@ impl Loot {
     /// and those that corrupt clients open.
     pub(crate) fn secret(&self, lab: &Lab, dealer: u32, kind: SecretKind) -> Option<Secret32> {
         let mut shares: BTreeMap<u8, Share> = BTreeMap::new();
-        let revelations = self.revealed.iter().flat_map(|m| {
-            let slot = u8::try_from(m.sender.0).unwrap();
-            m.shares.iter().map(move |r| (slot, r))
-        });
-        for (slot, revelation) in revelations {
-            if revelation.dealer.0 == dealer && revelation.share.kind() == kind {
-                shares.insert(slot, revelation.share.share().clone());
+        let view = self.plan.view_of(dealer);
+        let graph = self.directories[view].graph();
+        let dealer = Position(dealer);
+        for message in &self.revealed {
+            let slot = graph.slot(dealer, Position(message.sender.0));
+            for revelation in message.shares.iter().filter(|r| r.dealer == dealer) {
+                if let Some(slot) = slot.filter(|_| revelation.share.kind() == kind) {
+                    shares.insert(slot, revelation.share.share().clone());
+                }
             }
         }
-        let view = self.plan.view_of(dealer);
         for corrupt in &self.teams[view] {
-            let holder = corrupt.entry.message.sender.0;
+            let holder = &corrupt.entry.message;
+            let Some(slot) = graph.slot(dealer, Position(holder.sender.0)) else {
+                continue;
+            };
             let context = SealContext {
                 round: lab.params.id(),
                 directory: self.directories[view].digest(),
-                dealer: self.directories[view].entry(Position(dealer)).unwrap(),
-                holder: &corrupt.entry.message,
+                dealer: self.directories[view].entry(dealer).unwrap(),
+                holder,
             };
             let cipher = EphemeralKey::from_seed(corrupt.cipher.clone());
-            let pair = context
-                .open(&cipher, &self.share_for(view, dealer, holder).sealed)
-                .unwrap();
+            let dealt = self.delivery(view, dealer, Position(holder.sender.0));
+            let pair = context.open(&cipher, &dealt.share.sealed).unwrap();
             let share = match kind {
                 SecretKind::SelfMask => pair.self_mask,
                 SecretKind::MaskKey => pair.mask_key,
             };
-            shares.insert(u8::try_from(holder).unwrap(), share);
+            shares.insert(slot, share);
         }
         let t = lab.params.threshold();
         let chosen: Vec<(u8, &Share)> = shares.iter().map(|(slot, s)| (*slot, s)).take(t).collect();
@@ -328,11 +335,9 @@ impl Loot {
             .secret(lab, victim, SecretKind::MaskKey)
             .map(EphemeralKey::from_seed);
         let me = directory.entry(Position(victim)).unwrap();
-        for peer in self.plan.views[view]
-            .sharers
-            .iter()
-            .filter(|p| **p != victim)
-        {
+        let around = directory.graph().neighbours(Position(victim));
+        let sharers = &self.plan.views[view].sharers;
+        for peer in around.iter().map(|p| &p.0).filter(|p| sharers.contains(p)) {
             let entry = directory.entry(Position(*peer)).unwrap();
             let corrupt = self.teams[view].get(*peer as usize);
             let theirs = corrupt.map(|c| EphemeralKey::from_seed(c.mask.clone()));
@@ -364,25 +369,27 @@ impl Loot {
         }
     }
 
-    fn share_for(&self, view: usize, dealer: u32, holder: u32) -> DealtShare {
-        let index = if holder < dealer { holder } else { holder - 1 };
-        self.dealt[&(view, dealer)].shares[index as usize]
+    fn delivery(&self, view: usize, dealer: Position, holder: Position) -> Delivery {
+        let slot = self.directories[view].graph().slot(dealer, holder).unwrap();
+        let body = &self.dealt[&(view, dealer.0)];
+        Delivery {
+            header: body.header.clone(),
+            share: body.dealing.shares[usize::from(slot)],
+        }
     }
 
     fn deliver(&self, view: usize, client: u32) -> Vec<u8> {
         let n = u32::try_from(self.directories[view].len()).unwrap();
         let sets = &self.plan.views[view];
-        let sharers = Sets::set(n, &sets.sharers).encode("U2").unwrap();
-        let dealers = sets.sharers.iter().filter(|v| **v != client);
-        let deliveries = dealers
-            .map(|dealer| Delivery {
-                dealer: Position(*dealer),
-                share: self.share_for(view, *dealer, client),
-            })
-            .collect();
+        let mut dealers = self.directories[view].graph().neighbours(Position(client));
+        dealers.retain(|v| sets.sharers.contains(&v.0));
+        dealers.sort_unstable();
         let dealt = DealtToClient {
-            sharers,
-            deliveries,
+            sharers: Sets::set(n, &sets.sharers),
+            deliveries: dealers
+                .into_iter()
+                .map(|dealer| self.delivery(view, dealer, Position(client)))
+                .collect(),
         };
         codec::encode("dealt", &dealt).unwrap()
     }

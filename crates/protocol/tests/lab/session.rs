@@ -2,7 +2,7 @@
 
 use undertone_protocol::RoundFailure;
 use undertone_protocol::aggregator::{
-    AdvertiseKeysPhase, MaskedInputPhase, Recovery, RoundContext, UnmaskPhase,
+    AdvertiseKeysPhase, MaskedInputPhase, Recovery, RoundContext, ShareKeysPhase, UnmaskPhase,
 };
 use undertone_protocol::bitmap::Bitmap;
 use undertone_protocol::client::masked_input::DealtToClient;
@@ -10,7 +10,7 @@ use undertone_protocol::client::{SharedKeys, SignedStatement};
 use undertone_protocol::codec;
 use undertone_protocol::directory::Directory;
 use undertone_protocol::id::{Position, RosterIndex};
-use undertone_protocol::message::{ConsistencyCheck, ShareKeys, Signed, Unmask};
+use undertone_protocol::message::{ConsistencyCheck, ShareKeysBody, Signed, Unmask};
 
 use super::Lab;
 
@@ -18,35 +18,39 @@ use super::Lab;
 pub(crate) struct Session {
     pub(crate) states: Vec<SharedKeys>,
     pub(crate) directory: Directory,
-    pub(crate) messages: Vec<Signed<ShareKeys>>,
+    pub(crate) messages: Vec<ShareKeysBody>,
+    pub(crate) sharing: ShareKeysPhase,
     pub(crate) masked: MaskedInputPhase,
 }
 
 impl Session {
     /// Opens the round; corrupt dealers may change what they deal and sign it again.
-    pub(crate) fn open(lab: &mut Lab, deal: impl Fn(&mut ShareKeys)) -> Self {
+    pub(crate) fn open(lab: &mut Lab, deal: impl Fn(&mut ShareKeysBody)) -> Self {
         let (states, entries): (Vec<_>, Vec<_>) =
             (0..lab.cohort()).map(|c| lab.advertise(c)).unzip();
         let context = RoundContext::new(lab.params.clone(), lab.roster.clone()).unwrap();
         let phase = AdvertiseKeysPhase::new(context).close(entries).unwrap();
         let directory = phase.directory().clone();
-        let bytes = directory.encode().unwrap();
         let (mut sharing, mut messages) = (Vec::new(), Vec::new());
-        for state in states {
+        for (client, state) in (0..).map(RosterIndex).zip(states) {
+            let bytes = directory.encode_for(client).unwrap();
             let (state, message) = state
                 .share_keys(&bytes, &mut lab.splitter(), &mut lab.rng)
                 .unwrap();
             sharing.push(state);
-            let mut message = Signed::<ShareKeys>::decode(&message).unwrap().message;
-            deal(&mut message);
-            let key = &lab.identities[message.sender.0 as usize];
-            let signed = Signed::sign(message, lab.params.id(), key).unwrap();
-            messages.push(phase.check(&signed.encode().unwrap()).unwrap());
+            let mut body: ShareKeysBody = codec::decode("ShareKeys", &message).unwrap();
+            deal(&mut body);
+            body.header.message.dealing = body.dealing.digest().unwrap();
+            let key = &lab.identities[client.0 as usize];
+            body.header = Signed::sign(body.header.message, lab.params.id(), key).unwrap();
+            let bytes = codec::encode("ShareKeys", &body).unwrap();
+            messages.push(phase.check(&bytes).unwrap());
         }
         Self {
             states: sharing,
             directory,
-            masked: phase.close(messages.clone()).unwrap(),
+            masked: phase.clone().close(messages.clone()).unwrap(),
+            sharing: phase,
             messages,
         }
     }
@@ -66,7 +70,7 @@ impl Session {
             let dealt = codec::encode("dealt", &dealt).unwrap();
             let (state, _) = state.masked_input(&dealt, Lab::input(client)).unwrap();
             let (state, bytes) = state.consistency_check(&all).unwrap();
-            (Signed::decode(&bytes).unwrap(), state)
+            (Signed::decode(&bytes.unwrap()).unwrap(), state)
         });
         signed.unzip()
     }
@@ -76,7 +80,11 @@ impl Session {
         self,
         deliver: impl Fn(u32, &mut DealtToClient),
     ) -> (UnmaskPhase, Vec<Unmask>) {
-        let everyone: Vec<RosterIndex> = self.messages.iter().map(|m| m.message.sender).collect();
+        let everyone: Vec<RosterIndex> = self
+            .messages
+            .iter()
+            .map(|m| m.header.message.sender)
+            .collect();
         let phase = self.masked.clone().close(everyone).unwrap();
         let (statements, states) = self.sign(deliver);
         let phase = phase.close(&statements).unwrap();

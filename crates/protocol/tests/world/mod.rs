@@ -16,11 +16,14 @@ use undertone_protocol::id::{
 };
 use undertone_protocol::keys::IdentityKey;
 use undertone_protocol::message::{RevealedShare, Share, Signed, Unmask};
-use undertone_protocol::params::{ParamsFields, PhaseDeadlines, RoundParams, SUITE, VERSION};
+use undertone_protocol::params::{
+    ParamsFields, PhaseDeadlines, RoundParams, SUITE, Trust, VERSION,
+};
 use undertone_protocol::roster::Roster;
 use undertone_protocol::shamir::SeededSplitter;
+use undertone_protocol::threshold::Rule;
 use undertone_protocol::vector::{Ring, RingVector};
-use undertone_protocol::{ProtocolError, RoundFailure, codec, threshold};
+use undertone_protocol::{ProtocolError, RoundFailure, codec};
 
 /// What goes wrong in a round beside clients that vanish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +67,6 @@ impl World {
             .collect();
         let members = identities.iter().map(|i| i.public()).collect();
         let roster = Arc::new(Roster::sign(&authority, task, members).unwrap());
-        let t = threshold::complete(clients, clients);
         let mut nonce = [0; 32];
         rng.fill_bytes(&mut nonce);
         let params = Arc::new(
@@ -76,9 +78,7 @@ impl World {
                 nonce,
                 length,
                 bits,
-                neighbours: clients - 1,
-                threshold: t,
-                min_survivors: u32::from(t),
+                rule: Rule::complete(clients.into(), u32::from(clients - 1) / 3),
                 roster: roster.digest(),
                 model: ModelDigest::of(b"model"),
                 training: TrainingDigest::of(b"training"),
@@ -104,7 +104,9 @@ impl World {
             .iter()
             .map(|identity| {
                 let (params, roster) = (params.clone(), roster.clone());
-                State::Ready(Participant::new(params, roster, identity.clone()).unwrap())
+                State::Ready(
+                    Participant::new(params, roster, identity.clone(), Trust::default()).unwrap(),
+                )
             })
             .collect();
         let context = RoundContext::new(params.clone(), roster).unwrap();
@@ -226,7 +228,7 @@ impl World {
             }
             State::Sent(state) => {
                 let (next, message) = state.consistency_check(&answer)?;
-                (State::Signed(next), message)
+                (State::Signed(next), message.unwrap())
             }
             State::Signed(state) => (State::Gone, self.unmask(client, state, &answer)?),
             State::Gone => return Err(ProtocolError::Sharing("the client has left the round")),

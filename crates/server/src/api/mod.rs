@@ -36,7 +36,10 @@ pub(crate) fn router<S: Store>(app: Arc<App<S>>) -> Router {
         .route("/v1/rounds/{round}/params", get(rounds::params::<S>))
         .route("/v1/rounds/{round}/adapter", get(rounds::adapter::<S>))
         .route("/v1/rounds/{round}/status", get(rounds::status::<S>))
-        .route("/v1/rounds/{round}/directory", get(rounds::directory::<S>))
+        .route(
+            "/v1/rounds/{round}/directory/{index}",
+            get(rounds::directory::<S>),
+        )
         .route("/v1/rounds/{round}/dealt/{index}", get(rounds::dealt::<S>))
         .route("/v1/rounds/{round}/survivors", get(rounds::survivors::<S>))
         .route(

@@ -95,9 +95,9 @@ async fn describe<S: Store>(app: &App<S>, round: RoundRecord) -> Result<StatusJs
         RoundState::Open { phase, deadline } => {
             status.received = app.store().count(round.id, *phase).await?;
             status.closes_in_ms = deadline.saturating_sub(now_ms());
-            let largest = RoundParams::decode(&round.params)?.largest_directory();
+            let most = *RoundParams::decode(&round.params)?.directory_sizes().end();
             if let Ok(rebuilt) = app.phases().load(app.store(), &round, *phase).await? {
-                status.expected = rebuilt.expected().unwrap_or(largest);
+                status.expected = rebuilt.expected().unwrap_or(most);
             }
         }
         RoundState::Failed { reason } => status.reason = Some(reason.clone()),
@@ -106,13 +106,14 @@ async fn describe<S: Store>(app: &App<S>, round: RoundRecord) -> Result<StatusJs
     Ok(status)
 }
 
-/// The directory U1.
+/// One client's part of the directory U1.
 pub(super) async fn directory<S: Store>(
     State(app): AppState<S>,
-    Path(id): Id,
+    Path((id, index)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
+    let index = parse_index(&index)?;
     match at(&app, &id, PhaseName::ShareKeys).await?.as_ref() {
-        Phase::ShareKeys(phase) => Ok(binary(phase.directory().encode()?)),
+        Phase::ShareKeys(phase) => Ok(binary(phase.directory().encode_for(index)?)),
         _ => Err(unexpected()),
     }
 }

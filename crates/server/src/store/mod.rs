@@ -18,8 +18,8 @@ mod tasks;
 use std::future::Future;
 
 pub use records::{
-    NewRound, NewTask, Outcome, PutOutcome, RoundRecord, RoundState, StoredMessage, StoredResult,
-    TaskRecord, TaskSettings, TaskStatus,
+    GraphSettings, GraphShape, NewRound, NewTask, Outcome, PutOutcome, RoundRecord, RoundState,
+    StoredMessage, StoredResult, TaskRecord, TaskSettings, TaskStatus,
 };
 pub use sql::AnyStore;
 use undertone_protocol::aggregator::PhaseName;

@@ -10,16 +10,52 @@ use undertone_protocol::id::{Digest, ModelDigest, RosterIndex, RoundId, RoundNum
 pub struct TaskSettings {
     /// How many rounds there are, failed ones included: privacy is accounted for all of them.
     pub rounds: u32,
-    /// AdvertiseKeys closes once so many clients are there; 2 to 255.
-    pub cohort: u16,
+    /// AdvertiseKeys closes once so many clients are there.
+    pub cohort: u32,
     /// The fewest survivors whose sum is unmasked; at least the threshold of the cohort.
     pub min_survivors: u32,
+    /// Who masks with whom, and against whom that is safe.
+    #[serde(default)]
+    pub graph: GraphSettings,
     /// Ring width b, 8 to 64.
     pub bits: u8,
     /// Factor on the mean update before it is added to the adapter; 1 is plain averaging.
     pub server_learning_rate: f64,
     /// Phase deadlines in milliseconds, in phase order.
     pub deadlines_ms: [u32; 5],
+}
+
+/// The masking graph of a task's rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GraphSettings {
+    /// Its shape: complete for cohorts of up to 100 clients, else the ring, if none is set.
+    pub shape: Option<GraphShape>,
+    /// The fraction of the roster that may be corrupt, 0 to below 1; if none is set, less than a
+    /// third on the complete graph and a tenth on the ring, which is what clients ask for.
+    pub corrupt: Option<f64>,
+    /// The fraction of a cohort that may vanish; on the ring, k and t are chosen for it.
+    pub dropout: f64,
+}
+
+impl Default for GraphSettings {
+    fn default() -> Self {
+        Self {
+            shape: None,
+            corrupt: None,
+            dropout: 0.1,
+        }
+    }
+}
+
+/// The shape of a masking graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GraphShape {
+    /// Everyone masks with everyone: at most 255 clients.
+    Complete,
+    /// Each masks with its neighbours on a permuted ring.
+    Ring,
 }
 
 /// A task to be stored.

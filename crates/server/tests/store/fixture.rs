@@ -7,7 +7,7 @@ use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, RoundNumber, TaskId};
 use undertone_protocol::vector::{Ring, RingVector};
 use undertone_server::store::{
-    AnyStore, NewRound, NewTask, PutOutcome, Store, StoredMessage, TaskSettings,
+    AnyStore, GraphSettings, NewRound, NewTask, PutOutcome, Store, StoredMessage, TaskSettings,
 };
 
 /// A time to start from.
@@ -39,6 +39,7 @@ pub(crate) fn new_task(rounds: u32) -> NewTask {
             rounds,
             cohort: 12,
             min_survivors: 8,
+            graph: GraphSettings::default(),
             bits: 24,
             server_learning_rate: 0.1,
             deadlines_ms: [1, 2, 3, 4, u32::MAX],
