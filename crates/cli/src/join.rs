@@ -67,7 +67,7 @@ pub(crate) struct JoinArgs {
     #[arg(long, value_name = "N", default_value_t = 5)]
     min_survivors: usize,
     /// Assume that this fraction of the roster may be corrupt, 0 to 1 (default: less than a third
-    /// where everyone masks with everyone, a tenth on the ring)
+    /// of up to 255 members, a tenth of more)
     #[arg(long, value_name = "FRACTION", value_parser = fraction)]
     corrupt: Option<f64>,
     /// Allow plain http to other machines (for test networks)

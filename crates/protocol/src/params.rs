@@ -85,8 +85,8 @@ pub struct RoundParams {
 /// What a client assumes about the others, and never takes on trust from the aggregator.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Trust {
-    /// The fraction of the *roster* that may be corrupt; `None`: less than a third on the complete
-    /// graph, a tenth on the ring. Of the roster and not of the directory, because the aggregator
+    /// The fraction of the *roster* that may be corrupt; `None`: less than a third of at most 255
+    /// members, a tenth of more. Of the roster and not of the directory, because the aggregator
     /// decides who gets into the directory.
     pub corrupt: Option<f64>,
 }
@@ -151,7 +151,7 @@ impl RoundParams {
         let members = u32::try_from(roster.len()).unwrap_or(u32::MAX);
         let assumed = match trust.corrupt {
             Some(fraction) => threshold::corruptions(fraction, members),
-            None => threshold::default_corruptions(self.shape(), members),
+            None => threshold::default_corruptions(members),
         };
         if self.fields.rule.corrupt < assumed {
             return Err(ProtocolError::Params(format!(

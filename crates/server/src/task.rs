@@ -189,10 +189,9 @@ impl<'a> TaskView<'a> {
             None if cohort <= threshold::AUTO_COMPLETE => Shape::Complete,
             Some(GraphShape::Ring) | None => Shape::Ring,
         };
-        let corrupt = graph.corrupt.map_or_else(
-            || threshold::default_corruptions(shape, roster),
-            |fraction| threshold::corruptions(fraction, roster),
-        );
+        let usual = || f64::from(threshold::default_corruptions(roster)) / f64::from(roster.max(1));
+        let fraction = graph.corrupt.unwrap_or_else(usual);
+        let corrupt = threshold::corruptions(fraction, roster);
         let rule = match shape {
             Shape::Complete => Rule {
                 min_clients: min_survivors,
@@ -205,7 +204,7 @@ impl<'a> TaskView<'a> {
                     max_clients: Some(cohort),
                     roster: Some(roster),
                     shape: Some(shape),
-                    ..Request::new(clients, graph.corrupt.unwrap_or(0.1), graph.dropout)
+                    ..Request::new(clients, fraction, graph.dropout)
                 };
                 let choice = threshold::choose(&request)
                     .map_err(|refused| ServerError::Task(refused.to_string()))?;

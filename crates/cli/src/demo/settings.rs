@@ -5,7 +5,7 @@ use undertone_privacy::{
     Delta, Epsilon, Mechanism, RdpAccountant, SamplingRate, noise_multiplier_for,
 };
 use undertone_protocol::aggregator::PhaseName;
-use undertone_protocol::threshold::{Rule, Shape, default_corruptions};
+use undertone_protocol::threshold::{Rule, default_corruptions};
 use undertone_server::store::{GraphSettings, TaskSettings};
 use undertone_training::{LoraConfig, PrivacyConfig, Projection, TrainingConfig};
 
@@ -23,7 +23,7 @@ pub(super) const CLIENTS: u16 = 12;
 /// Everyone masks with everyone, and fewer than a third may be corrupt.
 fn rule() -> Rule {
     let clients = u32::from(CLIENTS);
-    Rule::complete(clients, default_corruptions(Shape::Complete, clients))
+    Rule::complete(clients, default_corruptions(clients))
 }
 
 /// Thousandths of the mail that nobody trains on.

@@ -77,11 +77,16 @@ pub fn corruptions(fraction: f64, members: u32) -> u32 {
 }
 
 /// The most corrupt clients that a party assumes among the `members` of a roster if nothing else
-/// is set: floor((N - 1) / 3) on the complete graph, floor(N / 10) on the ring.
-pub const fn default_corruptions(shape: Shape, members: u32) -> u32 {
-    match shape {
-        Shape::Complete => members.saturating_sub(1) / 3,
-        Shape::Ring => members / 10,
+/// is set: floor((N - 1) / 3) of at most 255 members, for whom the complete graph is always
+/// possible, else floor(N / 10).
+///
+/// It follows from the roster, which the task authority signs, and not from the shape of the
+/// graph, which the aggregator chooses.
+pub const fn default_corruptions(members: u32) -> u32 {
+    if members <= MAX_COMPLETE {
+        members.saturating_sub(1) / 3
+    } else {
+        members / 10
     }
 }
 
@@ -109,16 +114,15 @@ mod tests {
 
     #[test]
     fn defaults() {
-        for (n, complete, ring) in [(0, 0, 0), (1, 0, 0), (4, 1, 0), (100, 33, 10)] {
-            assert_eq!(default_corruptions(Shape::Complete, n), complete);
-            assert_eq!(default_corruptions(Shape::Ring, n), ring);
+        for (n, expected) in [(0, 0), (1, 0), (4, 1), (100, 33), (255, 84), (256, 25)] {
+            assert_eq!(default_corruptions(n), expected);
         }
     }
 
     #[test]
     fn reference_values() {
         for (n, t) in [(10, 7), (50, 34), (100, 67), (255, 170)] {
-            let corrupt = default_corruptions(Shape::Complete, n);
+            let corrupt = default_corruptions(n);
             assert_eq!(Rule::complete(n, corrupt).threshold, t, "n = {n}");
         }
     }

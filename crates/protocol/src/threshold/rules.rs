@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn complete_graphs_hold_and_are_tight() {
         for n in 4..=255 {
-            let corrupt = default_corruptions(Shape::Complete, n.into());
+            let corrupt = default_corruptions(n.into());
             let rule = Rule::complete(n.into(), corrupt);
             assert!(
                 n - u16::try_from(corrupt).unwrap() >= rule.threshold,

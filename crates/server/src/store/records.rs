@@ -32,7 +32,7 @@ pub struct GraphSettings {
     /// Its shape: complete for cohorts of up to 100 clients, else the ring, if none is set.
     pub shape: Option<GraphShape>,
     /// The fraction of the roster that may be corrupt, 0 to below 1; if none is set, less than a
-    /// third on the complete graph and a tenth on the ring, which is what clients ask for.
+    /// third of up to 255 members and a tenth of more, which is what clients ask for.
     pub corrupt: Option<f64>,
     /// The fraction of a cohort that may vanish; on the ring, k and t are chosen for it.
     pub dropout: f64,
