@@ -12,6 +12,7 @@ use undertone_server::store::StoreError;
 use undertone_training::TrainingError;
 
 use crate::account::AccountError;
+use crate::params::ParamsError;
 use crate::report::ReportError;
 
 /// Why a command failed.
@@ -69,6 +70,9 @@ pub(crate) enum CliError {
     /// Accounting failed.
     #[error(transparent)]
     Account(#[from] AccountError),
+    /// There are no parameters.
+    #[error(transparent)]
+    Params(#[from] ParamsError),
     /// The report could not be written.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -78,6 +82,14 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
+    /// The exit status: 2 where the command line asks for what does not exist, else 1.
+    pub(crate) fn status(&self) -> u8 {
+        match self {
+            Self::Params(ParamsError::Infeasible(_)) => 2,
+            _ => 1,
+        }
+    }
+
     /// For `map_err` on reading a file.
     pub(crate) fn read(path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

@@ -5,6 +5,7 @@ mod demo;
 mod error;
 mod identity;
 mod join;
+mod params;
 mod report;
 mod roster;
 mod serve;
@@ -56,10 +57,11 @@ enum Command {
     #[command(subcommand)]
     Identity(identity::IdentityCommand),
     Account(account::AccountArgs),
+    Params(params::ParamsArgs),
 }
 
 /// Runs the command line of this process. A failure is one line on standard error: exit status 2
-/// for a command line that cannot be read, 1 for everything else.
+/// for a command line that cannot be read or parameters that do not exist, 1 for everything else.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -74,6 +76,7 @@ pub fn main() -> ExitCode {
         Command::Roster(command) => roster::run(command, &mut out),
         Command::Identity(command) => identity::run(command, &mut out),
         Command::Account(args) => account::run(args, &mut out).map_err(CliError::from),
+        Command::Params(args) => params::run(args, &mut out).map_err(CliError::from),
     };
     drop(out);
     match done {
@@ -84,7 +87,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Nothing is left to do if standard error is closed too.
             let _ = writeln!(io::stderr(), "undertone: {error}");
-            ExitCode::FAILURE
+            ExitCode::from(error.status())
         }
     }
 }
