@@ -7,12 +7,12 @@ use undertone_client::ClientError;
 use undertone_privacy::PrivacyError;
 use undertone_protocol::ProtocolError;
 use undertone_protocol::adapter::AdapterError;
+use undertone_protocol::threshold::Infeasible;
 use undertone_server::ServerError;
 use undertone_server::store::StoreError;
 use undertone_training::TrainingError;
 
 use crate::account::AccountError;
-use crate::params::ParamsError;
 use crate::report::ReportError;
 
 /// Why a command failed.
@@ -70,9 +70,9 @@ pub(crate) enum CliError {
     /// Accounting failed.
     #[error(transparent)]
     Account(#[from] AccountError),
-    /// There are no parameters.
+    /// No parameters fit.
     #[error(transparent)]
-    Params(#[from] ParamsError),
+    Infeasible(#[from] Infeasible),
     /// The report could not be written.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -85,7 +85,7 @@ impl CliError {
     /// The exit status: 2 where the command line asks for what does not exist, else 1.
     pub(crate) fn status(&self) -> u8 {
         match self {
-            Self::Params(ParamsError::Infeasible(_)) => 2,
+            Self::Infeasible(_) => 2,
             _ => 1,
         }
     }

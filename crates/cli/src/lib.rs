@@ -61,7 +61,7 @@ enum Command {
 }
 
 /// Runs the command line of this process. A failure is one line on standard error: exit status 2
-/// for a command line that cannot be read or parameters that do not exist, 1 for everything else.
+/// for a command line that cannot be read or where no parameters fit, 1 for everything else.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -76,7 +76,7 @@ pub fn main() -> ExitCode {
         Command::Roster(command) => roster::run(command, &mut out),
         Command::Identity(command) => identity::run(command, &mut out),
         Command::Account(args) => account::run(args, &mut out).map_err(CliError::from),
-        Command::Params(args) => params::run(args, &mut out).map_err(CliError::from),
+        Command::Params(args) => params::run(args, &mut out),
     };
     drop(out);
     match done {

@@ -4,12 +4,12 @@
 mod answer;
 mod table;
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::Args;
-use thiserror::Error;
-use undertone_protocol::threshold::{Aggregator, Infeasible, Request, Shape, choose};
+use undertone_protocol::threshold::{Aggregator, Request, Shape, choose};
 
+use crate::error::CliError;
 use answer::Answer;
 
 const EXAMPLES: &str = "\
@@ -83,25 +83,11 @@ struct ShapeArgs {
     ring: bool,
 }
 
-/// Why there is no answer.
-#[derive(Debug, Error)]
-pub(crate) enum ParamsError {
-    /// Nothing fits, or an input means nothing.
-    #[error(transparent)]
-    Infeasible(#[from] Infeasible),
-    /// The output is closed.
-    #[error("cannot write the result: {0}")]
-    Write(#[from] io::Error),
-    /// The result has no JSON form.
-    #[error("cannot write the result as JSON: {0}")]
-    Json(#[from] serde_json::Error),
-}
-
 /// Chooses the numbers and prints them to `out`.
 ///
 /// # Errors
 /// Nothing fits, or `out` cannot be written.
-pub(crate) fn run(args: &ParamsArgs, out: &mut impl Write) -> Result<(), ParamsError> {
+pub(crate) fn run(args: &ParamsArgs, out: &mut impl Write) -> Result<(), CliError> {
     let choice = choose(&args.request())?;
     if args.json {
         serde_json::to_writer_pretty(&mut *out, &Answer::new(&choice, args.length, args.bits))?;
