@@ -49,12 +49,13 @@ fn fails(args: &[&str]) -> String {
 
 #[test]
 fn every_help_has_examples_and_fits_a_terminal() {
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 10] = [
         &[],
         &["serve"],
         &["join"],
         &["demo"],
         &["account"],
+        &["params"],
         &["task", "create"],
         &["roster", "sign"],
         &["identity", "new"],
@@ -74,7 +75,12 @@ fn every_help_has_examples_and_fits_a_terminal() {
 
 #[test]
 fn a_wrong_command_line_is_one_clear_line() {
-    let cases: [(&[&str], &str); 4] = [
+    let params = "params --clients 1000 --dropout 0.1 --corrupt";
+    let infeasible: Vec<&str> = params.split(' ').chain(["0.3"]).collect();
+    let meaningless: Vec<&str> = params.split(' ').chain(["NaN"]).collect();
+    let cases: [(&[&str], &str); 6] = [
+        (&infeasible, "a corrupt fraction of at most 0.19"),
+        (&meaningless, "the corrupt fraction is NaN"),
         (&["serve", "--prot", "80"], "--prot"),
         (&["serve", "--listen", "here"], "here"),
         (&["account", "--steps", "3"], "--sampling-rate"),
