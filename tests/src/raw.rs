@@ -153,8 +153,14 @@ pub struct Clients {
 impl Clients {
     /// Waits for the task's first round and gets all clients ready.
     pub async fn join(task: &Task, server: &str) -> Self {
+        Self::join_after(task, server, 0).await
+    }
+
+    /// Waits for the task's first round after round `after` and gets all clients ready.
+    pub async fn join_after(task: &Task, server: &str, after: u32) -> Self {
         let http = Http::new(server);
-        let (_, next) = http.json(&format!("tasks/{}/round?wait=10", task.id)).await;
+        let path = format!("tasks/{}/round?after={after}&wait=10", task.id);
+        let (_, next) = http.json(&path).await;
         let round = next["round"].as_str().unwrap().to_owned();
         let params = http.get(&format!("rounds/{round}/params")).await;
         let params = Arc::new(RoundParams::decode(&params).unwrap());
@@ -185,6 +191,15 @@ impl Clients {
             states,
             rng,
         }
+    }
+
+    /// The sum of these clients' inputs.
+    pub fn plain_sum(&self, clients: impl IntoIterator<Item = usize>) -> RingVector {
+        let mut sum = RingVector::zeros(self.params.ring(), self.params.vector_length());
+        for client in clients {
+            sum.add(&self.inputs[client]).unwrap();
+        }
+        sum
     }
 
     /// The message that a client would send next, from what the service answers; does not send it.

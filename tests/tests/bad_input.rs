@@ -17,7 +17,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::RosterIndex;
 use undertone_protocol::message::{AdvertiseKeys, MASKED_INPUT_HEADER, Signed};
-use undertone_protocol::vector::RingVector;
 use undertone_server::{App, app};
 use undertone_tests::database::Database;
 use undertone_tests::raw::{Clients, Reply};
@@ -78,12 +77,7 @@ impl Setup {
         let (sum, survivors) = sum_of(&round);
         let indices: Vec<usize> = survivors.iter().map(|s| s.0 as usize).collect();
         assert_eq!(indices, in_sum);
-        let params = &self.clients.params;
-        let mut plain = RingVector::zeros(params.ring(), params.vector_length());
-        for client in in_sum {
-            plain.add(&self.clients.inputs[*client]).unwrap();
-        }
-        assert_eq!(sum, plain);
+        assert_eq!(sum, self.clients.plain_sum(in_sum.iter().copied()));
     }
 }
 

@@ -46,6 +46,9 @@ pub enum ClientError {
         "the identity key {0} is not on the roster of this task; ask the task authority to add it"
     )]
     NotOnRoster(IdentityPublicKey),
+    /// An earlier round failed by this client's shares; the service takes no more from it.
+    #[error("the service has barred this client from the task: {0}")]
+    Barred(Problem),
     /// Another process, or another client of this process, uses the state directory.
     #[error("{} is in use by another client; each client needs a state directory of its own", path.display())]
     StateDirInUse {

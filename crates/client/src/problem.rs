@@ -56,6 +56,8 @@ kinds! {
     NotOnRoster = "not-on-roster";
     /// A signature does not verify.
     BadSignature = "bad-signature";
+    /// The sender made an earlier round of the task fail.
+    Barred = "barred";
     /// The sender is not in the set that this phase is for.
     NotInSet = "not-in-set";
     /// The message binds another view than the server's.

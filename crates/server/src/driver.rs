@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use undertone_protocol::RoundFailure;
 use undertone_protocol::adapter::Adapter;
 use undertone_protocol::aggregator::{Aggregate, PhaseName, UnmaskPhase, schedule};
 use undertone_protocol::id::RoundNumber;
@@ -76,15 +77,7 @@ async fn drive_task<S: Store>(app: &App<S>, task: &TaskRecord) -> Result<Option<
     let rebuilt = match app.phases().load(app.store(), &round, phase).await? {
         Ok(rebuilt) => rebuilt,
         Err(failure) => {
-            end(
-                app,
-                &round,
-                phase,
-                Outcome::Failed {
-                    reason: failure.to_string(),
-                },
-            )
-            .await?;
+            end(app, &round, phase, failed(&failure)).await?;
             return Ok(None);
         }
     };
@@ -171,9 +164,7 @@ async fn finish<S: Store>(
     let aggregate = match unmasked {
         Ok(aggregate) => aggregate,
         Err(failure) => {
-            return Ok(Outcome::Failed {
-                reason: failure.to_string(),
-            });
+            return Ok(failed(&failure));
         }
     };
     let before = Adapter::from_bytes(&current_adapter(app, task).await?)?;
@@ -192,11 +183,18 @@ async fn finish<S: Store>(
     Ok(Outcome::Finished { result, adapter })
 }
 
+fn failed(failure: &RoundFailure) -> Outcome {
+    Outcome::Failed {
+        reason: failure.to_string(),
+        culprit: failure.culprit(),
+    }
+}
+
 fn unmask(
     phase: &UnmaskPhase,
     revealed: &[Signed<Unmask>],
     sum: RingVector,
-) -> Result<Aggregate, undertone_protocol::RoundFailure> {
+) -> Result<Aggregate, RoundFailure> {
     let recovery = phase.recover(revealed)?;
     Ok(phase.aggregate(&recovery, sum))
 }
@@ -244,7 +242,7 @@ async fn end<S: Store>(
                 let (survivors, number) = (result.survivors.len(), round.number);
                 tracing::info!(round = %round.id, %number, survivors, "round finished");
             }
-            Outcome::Failed { reason } => {
+            Outcome::Failed { reason, .. } => {
                 tracing::warn!(round = %round.id, number = %round.number, reason, "round failed");
             }
         }

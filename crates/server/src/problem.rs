@@ -63,6 +63,8 @@ kinds! {
     NotOnRoster = "not-on-roster", FORBIDDEN, "The client is not on the roster";
     /// The signature does not verify.
     BadSignature = "bad-signature", FORBIDDEN, "The signature does not verify";
+    /// The client made an earlier round of the task fail.
+    Barred = "barred", FORBIDDEN, "The client is barred from this task";
     /// The client has no part in this phase.
     NotInSet = "not-in-set", FORBIDDEN, "The client has no part in this phase";
     /// The message binds another view of the round.

@@ -20,6 +20,7 @@ use crate::client::Client;
 use crate::error::{ClientError, LostReason, RequestError};
 use crate::observer::{Event, Observer};
 use crate::policy::DeclineReason;
+use crate::problem::ProblemKind;
 use crate::trainer::{Trainer, Work};
 
 /// Why a round does not end with a result for this client.
@@ -47,7 +48,12 @@ impl From<LostReason> for Stop {
 
 impl From<RequestError> for Stop {
     fn from(error: RequestError) -> Self {
-        Self::Lost(error.into())
+        match error {
+            RequestError::Refused(problem) if problem.kind == ProblemKind::Barred => {
+                Self::Fatal(ClientError::Barred(problem))
+            }
+            error => Self::Lost(error.into()),
+        }
     }
 }
 

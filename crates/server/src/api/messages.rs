@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use serde::Serialize;
 use undertone_protocol::aggregator::{CheckedInput, PhaseName};
-use undertone_protocol::id::RosterIndex;
+use undertone_protocol::id::{RosterIndex, TaskId};
 
 use super::rounds::{find, reached};
 use super::{body, parse_index};
@@ -44,6 +44,9 @@ pub(super) async fn put<S: Store>(
     let rebuilt = reached(&app, &round, phase).await?;
     // Before the body is read: who is not on the roster has nothing to send.
     rebuilt.context().roster().key(index)?;
+    if phase == PhaseName::AdvertiseKeys {
+        not_barred(&app, round.task, index).await?;
+    }
     let limit = match rebuilt.as_ref() {
         Phase::MaskedInput(phase) => phase.body_length(),
         _ => LONGEST_MESSAGE,
@@ -68,6 +71,24 @@ pub(super) async fn put<S: Store>(
         app.store().put_message(round.id, phase, &message).await?
     };
     receipt(&app, outcome, phase, index)
+}
+
+/// A client that dealt shares that cannot be combined spoils one round, not more.
+async fn not_barred<S: Store>(
+    app: &App<S>,
+    task: TaskId,
+    client: RosterIndex,
+) -> Result<(), Problem> {
+    match app.store().barred(task, client).await? {
+        None => Ok(()),
+        Some(round) => Err(Problem::new(
+            ProblemKind::Barred,
+            format!(
+                "the shares that client {client} dealt made round {round} fail; it has no part in \
+                 later rounds of this task. Ask the task authority for a place under another key"
+            ),
+        )),
+    }
 }
 
 /// Hashing and unpacking a long vector takes milliseconds: off the request threads.

@@ -14,14 +14,26 @@ use super::session::Pools;
 use super::{Result, StoreError};
 
 // Applied migrations are never edited: a database that has others than these is refused.
-const POSTGRES: &[(i64, &str)] = &[(
-    1,
-    include_str!("../../../../migrations/postgres/0001_tasks_and_rounds.sql"),
-)];
-const SQLITE: &[(i64, &str)] = &[(
-    1,
-    include_str!("../../../../migrations/sqlite/0001_tasks_and_rounds.sql"),
-)];
+const POSTGRES: &[(i64, &str)] = &[
+    (
+        1,
+        include_str!("../../../../migrations/postgres/0001_tasks_and_rounds.sql"),
+    ),
+    (
+        2,
+        include_str!("../../../../migrations/postgres/0002_barred.sql"),
+    ),
+];
+const SQLITE: &[(i64, &str)] = &[
+    (
+        1,
+        include_str!("../../../../migrations/sqlite/0001_tasks_and_rounds.sql"),
+    ),
+    (
+        2,
+        include_str!("../../../../migrations/sqlite/0002_barred.sql"),
+    ),
+];
 
 /// The migrations as the library runs them. Listed here and not by its macro, which would build
 /// both database drivers a second time.

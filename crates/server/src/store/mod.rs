@@ -23,7 +23,7 @@ pub use records::{
 };
 pub use sql::AnyStore;
 use undertone_protocol::aggregator::PhaseName;
-use undertone_protocol::id::{ModelDigest, RoundId, TaskId};
+use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
 use undertone_protocol::vector::{Ring, RingVector};
 
 /// Why the store did not do what it was asked.
@@ -93,6 +93,13 @@ pub trait Store: Clone + Send + Sync + 'static {
         task: TaskId,
         model: ModelDigest,
     ) -> impl Future<Output = Result<Option<Vec<u8>>>> + Send;
+
+    /// The round for which a client is barred from the task's later rounds, if it is.
+    fn barred(
+        &self,
+        task: TaskId,
+        client: RosterIndex,
+    ) -> impl Future<Output = Result<Option<RoundId>>> + Send;
 
     /// Opens a round, if the task is running, has no open round, and the round's number is one
     /// more than the rounds that ended. Returns whether it did: another process may have been
@@ -165,7 +172,7 @@ pub trait Store: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<bool>> + Send;
 
     /// Ends a round that is open in `phase`: stores the outcome, erases masked state and messages
-    /// that hold shares (running sum, ShareKeys, Unmask), moves the task to the new adapter if
+    /// that hold shares (running sum, ShareKeys, Unmask), bars the culprit of a failure, moves the task to the new adapter if
     /// there is one, counts the round as ended, and finishes the task after its last round.
     /// Returns whether it did.
     fn end_round(

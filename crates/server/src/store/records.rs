@@ -217,5 +217,7 @@ pub enum Outcome {
     Failed {
         /// Why.
         reason: String,
+        /// Who made it fail, beyond doubt: barred from later rounds of the task.
+        culprit: Option<RosterIndex>,
     },
 }

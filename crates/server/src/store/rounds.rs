@@ -126,15 +126,22 @@ pub(super) async fn end(
         return Ok(false);
     }
     erase(&mut session, round).await?;
-    if let Outcome::Finished { adapter, .. } = outcome {
-        let model = ModelDigest::of(adapter);
-        tasks::insert_adapter(&mut session, task, model, adapter).await?;
-        session
-            .query("UPDATE tasks SET model = $2 WHERE id = $1")
-            .bind(task.as_bytes().as_slice())
-            .bind(model.as_bytes().as_slice())
-            .execute()
-            .await?;
+    match outcome {
+        Outcome::Finished { adapter, .. } => {
+            let model = ModelDigest::of(adapter);
+            tasks::insert_adapter(&mut session, task, model, adapter).await?;
+            session
+                .query("UPDATE tasks SET model = $2 WHERE id = $1")
+                .bind(task.as_bytes().as_slice())
+                .bind(model.as_bytes().as_slice())
+                .execute()
+                .await?;
+        }
+        Outcome::Failed { culprit, .. } => {
+            if let Some(client) = culprit {
+                tasks::bar(&mut session, task, *client, round).await?;
+            }
+        }
     }
     session
         .query(
@@ -159,7 +166,7 @@ async fn store_outcome(
 ) -> Result<bool> {
     let (state, reason, result) = match outcome {
         Outcome::Finished { result, .. } => ("finished", None, Some(result)),
-        Outcome::Failed { reason } => ("failed", Some(reason.as_str()), None),
+        Outcome::Failed { reason, .. } => ("failed", Some(reason.as_str()), None),
     };
     let survivors = result.map(|r| indices_to_json(&r.survivors)).transpose()?;
     let set_aside = result.map(|r| pairs_to_json(&r.set_aside)).transpose()?;

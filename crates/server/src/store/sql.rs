@@ -1,7 +1,7 @@
 //! The store over either database.
 
 use undertone_protocol::aggregator::PhaseName;
-use undertone_protocol::id::{ModelDigest, RoundId, TaskId};
+use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
 use undertone_protocol::vector::{Ring, RingVector};
 
 use super::retry::step;
@@ -63,6 +63,10 @@ impl Store for AnyStore {
 
     async fn adapter(&self, task: TaskId, model: ModelDigest) -> Result<Option<Vec<u8>>> {
         step("adapter", || tasks::adapter(&self.pools, task, model)).await
+    }
+
+    async fn barred(&self, task: TaskId, client: RosterIndex) -> Result<Option<RoundId>> {
+        step("barred", || tasks::barred(&self.pools, task, client)).await
     }
 
     async fn open_round(&self, round: &NewRound) -> Result<bool> {

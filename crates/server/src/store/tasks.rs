@@ -1,6 +1,6 @@
 //! Tasks and their adapters.
 
-use undertone_protocol::id::{ModelDigest, TaskId};
+use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
 
 use super::columns::{corrupt, digest, json, number, signed, to_json};
 use super::session::{Pools, Row, Session};
@@ -32,6 +32,43 @@ pub(super) async fn create(pools: &Pools, task: &NewTask) -> Result<()> {
     }
     insert_adapter(&mut session, task.id, model, &task.adapter).await?;
     session.commit().await
+}
+
+/// Bars a client from later rounds of a task.
+pub(super) async fn bar(
+    session: &mut Session,
+    task: TaskId,
+    client: RosterIndex,
+    round: RoundId,
+) -> Result<()> {
+    session
+        .query(
+            "INSERT INTO barred (task, client, round) VALUES ($1, $2, $3) \
+             ON CONFLICT (task, client) DO NOTHING",
+        )
+        .bind(task.as_bytes().as_slice())
+        .bind(i64::from(client.0))
+        .bind(round.as_bytes().as_slice())
+        .execute()
+        .await?;
+    Ok(())
+}
+
+/// The round for which a client is barred, if it is.
+pub(super) async fn barred(
+    pools: &Pools,
+    task: TaskId,
+    client: RosterIndex,
+) -> Result<Option<RoundId>> {
+    let row = pools
+        .read()
+        .await?
+        .query("SELECT round FROM barred WHERE task = $1 AND client = $2")
+        .bind(task.as_bytes().as_slice())
+        .bind(i64::from(client.0))
+        .row()
+        .await?;
+    row.map(|row| digest(&row, "round")).transpose()
 }
 
 /// Stores an adapter, if the task does not have it yet: a sum of zeros leads back to the old one.

@@ -112,7 +112,10 @@ pub(crate) async fn one_of_many_opens_closes_and_ends<S: Store>(store: &S) {
     }
     let ended = winners(store, |store| async move {
         let reason = "a test".to_owned();
-        let outcome = Outcome::Failed { reason };
+        let outcome = Outcome::Failed {
+            reason,
+            culprit: None,
+        };
         let ended = store.end_round(round, PhaseName::Unmask, &outcome, NOW);
         ended.await.unwrap()
     });

@@ -26,6 +26,7 @@ fn finished(adapter: &[u8]) -> Outcome {
 fn failed() -> Outcome {
     Outcome::Failed {
         reason: "7 of 12 clients are left; the threshold is 8".to_owned(),
+        culprit: Some(RosterIndex(3)),
     }
 }
 
@@ -166,15 +167,18 @@ pub(crate) async fn ended_without_one<S: Store>(store: &S) {
         let round = round_in(store, phase).await;
         let before = store.task(round.task).await.unwrap().unwrap();
         let outcome = failed();
+        let barred = |client| store.barred(round.task, RosterIndex(client));
         let end = || store.end_round(round.id, phase, &outcome, NOW + 6);
         assert!(end().await.unwrap());
         assert!(!end().await.unwrap());
         let record = store.round(round.id).await.unwrap().unwrap();
-        let Outcome::Failed { reason } = failed() else {
+        let Outcome::Failed { reason, .. } = failed() else {
             unreachable!()
         };
         assert_eq!(record.state, RoundState::Failed { reason });
         assert_eq!(record.ended_at, Some(NOW + 6));
+        assert_eq!(barred(3).await.unwrap(), Some(round.id));
+        assert_eq!(barred(2).await.unwrap(), None);
         let task = store.task(round.task).await.unwrap().unwrap();
         assert_eq!(task.model, before.model);
         assert_eq!((task.rounds_ended, task.status), (1, TaskStatus::Running));
