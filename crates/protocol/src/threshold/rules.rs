@@ -64,7 +64,7 @@ impl Rule {
     /// Checks every rule. On the ring each of the two that hold by chance may fail with probability
     /// 2^-`security_bits`; on the complete graph nothing is left to chance and the bits are unused.
     ///
-    /// Takes well under a millisecond for numbers in use, and some twenty for the largest m there is.
+    /// Takes well under a millisecond for numbers in use, some twenty for the largest m there is.
     ///
     /// # Errors
     /// Names the rule that is broken and its numbers.
