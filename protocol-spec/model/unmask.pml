@@ -51,7 +51,7 @@
 /* ---- Rules that can be broken ------------------------------------------------------------- */
 
 #ifndef BINDS
-#define BINDS 2         /* a statement binds the directory, and 2: U2, U3 (rule); 1: U3; 0: no more */
+#define BINDS 2         /* statements bind the directory and 2: U2, U3 (rule); 1: U3; 0: no more */
 #endif
 #ifndef DISTINCT
 #define DISTINCT 1      /* 1: a signer counts once (rule); 0: a repeated statement counts again */
@@ -229,7 +229,7 @@ active [H] proctype Client()
         printf("client %d is shown directory %d and deals under it\n", me, dir[me])
     }
 
-    /* MaskedInput. The aggregator shows some U2 with deliveries; the client checks, masks, sends. */
+    /* MaskedInput. The aggregator shows some U2 with deliveries; the client checks and masks. */
 U2shown:
     atomic {
         select(set : 1 .. ALL);
