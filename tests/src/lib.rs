@@ -15,5 +15,6 @@
 pub mod client;
 pub mod database;
 pub mod raw;
+pub mod secrets;
 pub mod service;
 pub mod task;

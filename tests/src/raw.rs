@@ -13,9 +13,9 @@ use undertone_protocol::client::{
 };
 use undertone_protocol::id::RoundId;
 use undertone_protocol::params::{RoundParams, Trust};
-use undertone_protocol::shamir::SystemSplitter;
 use undertone_protocol::vector::RingVector;
 
+use crate::secrets::{RecordingRng, RecordingSplitter};
 use crate::task::Task;
 
 /// One HTTP client of one round.
@@ -147,7 +147,8 @@ pub struct Clients {
     /// Plain inputs.
     pub inputs: Vec<RingVector>,
     states: Vec<State>,
-    rng: ChaCha20Rng,
+    rng: RecordingRng,
+    shares: RecordingSplitter,
 }
 
 impl Clients {
@@ -189,8 +190,19 @@ impl Clients {
             params,
             inputs,
             states,
-            rng,
+            rng: RecordingRng::new(rng),
+            shares: RecordingSplitter::default(),
         }
+    }
+
+    /// What stands in the debug output of every client's state.
+    pub fn printed(&self) -> String {
+        format!("{:?}", self.states)
+    }
+
+    /// Every secret that the clients drew, and the shares that they dealt.
+    pub fn secrets(&self) -> impl Iterator<Item = [u8; 32]> {
+        self.rng.drawn.iter().chain(&self.shares.0).copied()
     }
 
     /// The sum of these clients' inputs.
@@ -217,7 +229,7 @@ impl Clients {
                     .get(&format!("rounds/{round}/directory/{client}"))
                     .await;
                 let (next, message) = state
-                    .share_keys(&directory, &mut SystemSplitter, &mut self.rng)
+                    .share_keys(&directory, &mut self.shares, &mut self.rng)
                     .unwrap();
                 (State::Shared(next), message)
             }
