@@ -108,6 +108,7 @@ pub fn spawn(
     let mut policy = Policy::new(budget).unwrap();
     policy.allow_no_noise = true;
     policy.min_survivors = 3;
+    policy.trust = task.trust;
     let mut config = JoinConfig::new(
         server,
         task.id,

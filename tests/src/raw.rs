@@ -12,7 +12,7 @@ use undertone_protocol::client::{
     AdvertisedKeys, Participant, SentInput, SharedKeys, SignedStatement,
 };
 use undertone_protocol::id::RoundId;
-use undertone_protocol::params::{RoundParams, Trust};
+use undertone_protocol::params::RoundParams;
 use undertone_protocol::vector::RingVector;
 
 use crate::secrets::{RecordingRng, RecordingSplitter};
@@ -180,7 +180,7 @@ impl Clients {
             .map(|identity| {
                 let (params, roster) = (params.clone(), task.roster.clone());
                 State::Ready(
-                    Participant::new(params, roster, identity.clone(), Trust::default()).unwrap(),
+                    Participant::new(params, roster, identity.clone(), task.trust).unwrap(),
                 )
             })
             .collect();

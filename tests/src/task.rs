@@ -9,7 +9,7 @@ use undertone_privacy::{Mechanism, Noise};
 use undertone_protocol::adapter::Adapter;
 use undertone_protocol::id::{RosterIndex, TaskId};
 use undertone_protocol::keys::{IdentityKey, IdentityPublicKey};
-use undertone_protocol::params::RoundParams;
+use undertone_protocol::params::{RoundParams, Trust};
 use undertone_protocol::roster::Roster;
 use undertone_protocol::threshold::Rule;
 use undertone_protocol::vector::RingVector;
@@ -33,13 +33,27 @@ pub struct Task {
     pub identities: Vec<Arc<IdentityKey>>,
     /// The signed roster.
     pub roster: Arc<Roster>,
+    /// What the task is made for, and its clients assume, of the roster.
+    pub trust: Trust,
     /// The service's database, opened beside the service.
     pub store: AnyStore,
 }
 
 impl Task {
-    /// Makes a task for `clients` clients in the database.
+    /// Makes a task for `clients` clients in the database; everyone masks with everyone.
     pub async fn create(database: &str, clients: u16, rounds: u32, deadlines_ms: [u32; 5]) -> Self {
+        let graph = GraphSettings::default();
+        Self::with_graph(database, clients, rounds, deadlines_ms, graph).await
+    }
+
+    /// Makes a task for `clients` clients in the database.
+    pub async fn with_graph(
+        database: &str,
+        clients: u16,
+        rounds: u32,
+        deadlines_ms: [u32; 5],
+        graph: GraphSettings,
+    ) -> Self {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).unwrap();
         let mut rng = ChaCha20Rng::from_seed(seed);
@@ -68,7 +82,7 @@ impl Task {
                 rounds,
                 cohort: clients.into(),
                 min_survivors: rule.min_survivors,
-                graph: GraphSettings::default(),
+                graph,
                 bits: 24,
                 server_learning_rate: 1.0,
                 deadlines_ms,
@@ -90,6 +104,9 @@ impl Task {
             authority,
             identities,
             roster,
+            trust: Trust {
+                corrupt: graph.corrupt,
+            },
             store,
         }
     }

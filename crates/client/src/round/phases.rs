@@ -59,8 +59,9 @@ impl<O: Observer> Seat<'_, O> {
         self.wait_for(MaskedInput, ConsistencyCheck).await?;
         let survivors = self.fetch(ConsistencyCheck, "survivors").await?;
         let (state, message) = state.consistency_check(&survivors)?;
+        // Also where this client is no witness: its view of the round is fixed from here on.
+        self.journal.sign(self.round).await?;
         if let Some(message) = message {
-            self.journal.sign(self.round).await?;
             self.send(ConsistencyCheck, message).await?;
         }
         Ok(state)
