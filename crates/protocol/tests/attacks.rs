@@ -8,20 +8,28 @@
     reason = "this is test code"
 )]
 
+#[path = "lab/cut.rs"]
+mod cut;
 #[path = "lab/dealers.rs"]
 mod dealers;
+#[path = "lab/directories.rs"]
+mod directories;
 #[path = "lab/findings.rs"]
 mod findings;
 mod lab;
+#[path = "lab/messages.rs"]
+mod messages;
+#[path = "lab/parameters.rs"]
+mod parameters;
 
 use lab::session::Session;
+use lab::view::DirectoryView;
 use lab::{Lab, Plan};
 use undertone_protocol::ProtocolError;
 use undertone_protocol::aggregator::{AdvertiseKeysPhase, RoundContext};
 use undertone_protocol::codec::{self, Label};
-use undertone_protocol::directory::Directory;
-use undertone_protocol::id::Position;
-use undertone_protocol::id::{ModelDigest, RosterIndex, RoundNumber};
+use undertone_protocol::directory::{Directory, LocalDirectory};
+use undertone_protocol::id::{ModelDigest, Position, RosterIndex, RoundNumber};
 use undertone_protocol::keys::EphemeralPublicKey;
 use undertone_protocol::message::{AdvertiseKeys, MaskedInput, SecretKind, Signed};
 use undertone_protocol::params::ParamsFields;
@@ -30,25 +38,25 @@ use undertone_protocol::shamir::SystemSplitter;
 /// The first honest client is the victim: its own group, below `border`, sees it survive; the
 /// other group sees it dropped.
 fn victim_dropped_for_some(n: u32, corrupt: u32, border: u32) -> Plan {
-    let mut plan = Plan::honest(n, corrupt);
-    plan.border = border;
+    let mut plan = Plan::honest(n).split_at(border);
     plan.views[1].survivors.remove(&corrupt);
     plan
 }
 
-fn leaks(seed: u64, members: u16, plan: &Plan, victim: u32) -> bool {
+fn leaks(seed: u64, members: u16, corrupt: u32, plan: &Plan) -> bool {
     let mut lab = Lab::new(seed, members, plan.views[0].sharers.len() as u16);
-    let loot = lab.play(plan);
-    loot.input_of(&lab, victim) == Some(Lab::input(victim))
+    let loot = lab.play(corrupt, plan);
+    loot.input_of(&lab, corrupt) == Some(Lab::input(corrupt))
 }
 
+/// Spec.
 #[test]
 fn a_survivor_presented_as_dropped_to_some_keeps_its_secrets() {
     let (n, c) = (10, 3);
     for border in c + 1..=n {
         let plan = victim_dropped_for_some(n, c, border);
         let mut lab = Lab::new(border.into(), 10, 10);
-        let loot = lab.play(&plan);
+        let loot = lab.play(c, &plan);
         assert!(loot.answered().len() <= 1, "border {border}");
         for victim in c..n {
             let both = [SecretKind::SelfMask, SecretKind::MaskKey]
@@ -58,15 +66,15 @@ fn a_survivor_presented_as_dropped_to_some_keeps_its_secrets() {
         }
     }
     // One corrupt client more than the threshold is made for, and the same attack works.
-    assert!(leaks(1, 10, &victim_dropped_for_some(10, 4, 7), 4));
+    assert!(leaks(1, 10, 4, &victim_dropped_for_some(10, 4, 7)));
 }
 
+/// Spec.
 #[test]
 fn u2_shown_differently_is_never_accepted_twice() {
     let (n, c) = (10, 3);
     let split = |corrupt: u32, border: u32| {
-        let mut plan = Plan::honest(n, corrupt);
-        plan.border = border;
+        let mut plan = Plan::honest(n).split_at(border);
         for member in corrupt..n {
             let view = usize::from(member < border);
             plan.views[view].sharers.remove(&member);
@@ -78,57 +86,65 @@ fn u2_shown_differently_is_never_accepted_twice() {
         let mut lab = Lab::new(border.into(), 10, 10);
         // A group and the corrupt clients are fewer than min_survivors for one group at least.
         assert!(
-            lab.play(&split(c, border)).answered().len() <= 1,
+            lab.play(c, &split(c, border)).answered().len() <= 1,
             "border {border}"
         );
         // Both groups large enough, and U2 differing in one corrupt client only.
-        let mut plan = Plan::honest(n, c);
-        plan.border = border;
+        let mut plan = Plan::honest(n).split_at(border);
         plan.views[1].sharers.remove(&0);
         plan.views[1].survivors.remove(&0);
-        assert!(lab.play(&plan).answered().len() <= 1, "border {border}");
+        assert!(lab.play(c, &plan).answered().len() <= 1, "border {border}");
     }
     let mut lab = Lab::new(3, 10, 10);
     assert_eq!(
-        lab.play(&split(4, 7)).answered().len(),
+        lab.play(4, &split(4, 7)).answered().len(),
         2,
         "beyond the bound it works"
     );
 }
 
+/// Each group's own clients and the corrupt ones make up its sets; or everyone does.
+///
+/// Spec.
 #[test]
 fn a_split_directory_yields_one_view_and_no_foreign_shares() {
     let (n, c) = (10, 3);
-    for border in c + 1..n {
-        let mut plan = Plan::honest(n, c);
-        plan.border = border;
-        plan.split_directory = true;
+    for (border, apart) in (c + 1..n).flat_map(|border| [(border, true), (border, false)]) {
+        let mut plan = Plan::honest(n).split_at(border);
+        plan.views[1].directory = 1;
+        if apart {
+            for member in c..n {
+                let other = &mut plan.views[usize::from(member < border)];
+                other.sharers.remove(&member);
+                other.survivors.remove(&member);
+            }
+        }
         let mut lab = Lab::new(border.into(), 10, 10);
-        let loot = lab.play(&plan);
+        let loot = lab.play(c, &plan);
         assert!(loot.answered().len() <= 1, "border {border}");
+        assert_eq!(loot.answered().is_empty(), !apart, "border {border}");
+        loot.assert_whole_sums_only(&lab, &format!("border {border}"));
         for message in &loot.revealed {
             let mine = |client: u32| (client >= border) == (message.sender.0 >= border);
-            let honest = message
+            let mut honest = message
                 .shares
                 .iter()
                 .map(|r| r.dealer.0)
                 .filter(|d| *d >= c);
-            assert!(
-                honest.into_iter().all(mine),
-                "a share from the other directory opened"
-            );
+            assert!(honest.all(mine), "a share from the other directory opened");
         }
     }
 }
 
+/// Spec.
 #[test]
 fn an_honest_client_reveals_one_share_of_each_dealer() {
     let mut lab = Lab::new(4, 10, 10);
-    let mut plan = Plan::honest(10, 3);
+    let mut plan = Plan::honest(10);
     for view in &mut plan.views {
         view.survivors.remove(&9);
     }
-    let loot = lab.play(&plan);
+    let loot = lab.play(3, &plan);
     assert_eq!(loot.revealed.len(), 6);
     for message in &loot.revealed {
         assert!(message.shares.is_sorted_by(|a, b| a.dealer < b.dealer));
@@ -146,6 +162,7 @@ fn an_honest_client_reveals_one_share_of_each_dealer() {
     );
 }
 
+/// Spec.
 #[test]
 fn messages_of_another_round_or_model_are_refused() {
     type Change = fn(&mut ParamsFields);
@@ -194,6 +211,7 @@ fn messages_of_another_round_or_model_are_refused() {
     }
 }
 
+/// Spec.
 #[test]
 fn forged_reused_and_repeated_signatures_count_for_nothing() {
     let mut lab = Lab::new(6, 12, 10);
@@ -252,11 +270,18 @@ fn directory_with(lab: &mut Lab, change: impl FnOnce(&mut Vec<AdvertiseKeys>)) -
             Signed::sign(m, round, key).unwrap()
         })
         .collect();
-    Directory::new(&lab.params, &lab.roster, entries)
+    let refused = Directory::new(&lab.params, &lab.roster, entries.clone())
         .err()
-        .map(|e| e.to_string())
+        .map(|e| e.to_string());
+    // A client that is handed such a directory says the same.
+    let view = DirectoryView::forge(lab, &entries, 0).encode();
+    let own = &entries[0].message;
+    let client = LocalDirectory::decode(&lab.params, &lab.roster, own, &view);
+    assert_eq!(client.err().map(|e| e.to_string()), refused);
+    refused
 }
 
+/// Spec.
 #[test]
 fn low_order_and_repeated_keys_are_refused() {
     let mut lab = Lab::new(7, 10, 10);
@@ -295,8 +320,19 @@ fn low_order_and_repeated_keys_are_refused() {
     for (i, copy) in copies.into_iter().enumerate() {
         assert!(directory_with(&mut lab, copy).is_some(), "case {i}");
     }
+    // The honest aggregator leaves out all that have a key in common.
+    let round = lab.params.id();
+    let mut entries: Vec<_> = (0..10).map(|c| lab.advertise(c).1).collect();
+    let mut copy = entries[4].message.clone();
+    copy.mask_key = entries[5].message.cipher_key;
+    entries[4] = Signed::sign(copy, round, &lab.identities[4]).unwrap();
+    let context = RoundContext::new(lab.params.clone(), lab.roster.clone()).unwrap();
+    let sharing = AdvertiseKeysPhase::new(context).close(entries).unwrap();
+    let left: Vec<u32> = lab::stage::clients(sharing.directory()).collect();
+    assert_eq!(left, [0, 1, 2, 3, 6, 7, 8, 9]);
 }
 
+/// Spec.
 #[test]
 fn a_client_finds_its_own_entry_changed_or_missing() {
     let mut lab = Lab::new(8, 11, 10);

@@ -32,8 +32,7 @@ impl Corrupt {
             cipher_key: EphemeralKey::from_seed(cipher.clone()).public(),
             mask_key: EphemeralKey::from_seed(mask.clone()).public(),
         };
-        let key = &lab.identities[client as usize];
-        let entry = Signed::sign(message, lab.params.id(), key).unwrap();
+        let entry = lab.sign(message);
         Self {
             entry,
             cipher,
@@ -99,8 +98,7 @@ impl Corrupt {
             seed_commitment: seed_commitment(&seed, round, me.sender),
             dealing: dealing.digest().unwrap(),
         };
-        let key = &lab.identities[me.sender.0 as usize];
-        let header = Signed::sign(header, round, key).unwrap();
+        let header = lab.sign(header);
         ShareKeysBody { header, dealing }
     }
 }

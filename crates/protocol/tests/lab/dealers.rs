@@ -1,13 +1,15 @@
 //! Corrupt dealers and holders, and bytes that are no message.
 
 use proptest::prelude::*;
-use undertone_protocol::id::RosterIndex;
+use undertone_protocol::id::{Digest, RosterIndex};
 use undertone_protocol::message::{RevealedShare, Revelation, Share};
+use undertone_protocol::threshold::Rule;
 use undertone_protocol::{ProtocolError, RoundFailure, codec};
 
-use crate::lab::Lab;
 use crate::lab::session::{Session, recover, reveals, sign};
+use crate::lab::{Lab, ring};
 
+/// Spec.
 #[test]
 fn a_share_that_was_changed_or_swapped_on_the_way_is_never_revealed() {
     let mut lab = Lab::new(11, 10, 10);
@@ -38,6 +40,7 @@ fn a_share_that_was_changed_or_swapped_on_the_way_is_never_revealed() {
     );
 }
 
+/// Spec.
 #[test]
 fn a_dealer_of_bad_shares_is_named() {
     let mut lab = Lab::new(12, 10, 10);
@@ -57,7 +60,9 @@ fn a_dealer_of_bad_shares_is_named() {
     let session = Session::open(&mut lab, |body| {
         if body.header.message.sender == RosterIndex(2) {
             let shares = &mut body.dealing.shares;
-            shares.iter_mut().for_each(|s| s.sealed.0[0] ^= 1);
+            for share in shares {
+                share.sealed.0[0] ^= 1;
+            }
         }
     });
     let (phase, answers) = session.reveal(|_, _| ());
@@ -80,6 +85,7 @@ fn a_dealer_of_bad_shares_is_named() {
     assert_eq!(failure.culprit(), None, "{failure}");
 }
 
+/// Spec.
 #[test]
 fn a_corrupt_holder_is_set_aside_and_both_shares_are_refused() {
     let mut lab = Lab::new(13, 10, 10);
@@ -112,6 +118,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(8))]
 
     /// Any change to a message is refused: bits, length, and length fields alike.
+    ///
+    /// Spec.
     #[test]
     fn a_changed_message_is_refused_and_nothing_panics(
         seed in any::<u64>(),
@@ -137,5 +145,99 @@ proptest! {
             prop_assert!(sharing.check(&bad).is_err());
         }
         prop_assert!(phase.check(&[unmask, vec![0]].concat()).is_err());
+    }
+}
+
+/// A complete graph and a ring of 14.
+pub(crate) fn shapes() -> [Rule; 2] {
+    [Rule::complete(14, 3), ring(14, 8, 2)]
+}
+
+/// A holder that flips a bit of every share it reveals: as many of them as leave t good ones. Each
+/// is named for each dealer, and the sum is right.
+///
+/// Spec.
+#[test]
+fn corrupt_shares_are_named_and_the_round_ends_while_t_are_good() {
+    for (rule, spoilers) in [(shapes()[0], 5), (shapes()[1], 1)] {
+        let mut lab = Lab::of_rule(14, 14, rule);
+        let session = Session::open(&mut lab, |_| ());
+        let (phase, honest) = session.reveal(|_, _| ());
+        for (count, ends) in [(spoilers, true), (spoilers + 1, false)] {
+            let mut answers = honest.clone();
+            for answer in &mut answers[..count] {
+                for revelation in &mut answer.shares {
+                    let mut share = *revelation.share.share().expose();
+                    share[31] ^= 0x80;
+                    revelation.share = RevealedShare::SelfMask(Share::from(share));
+                }
+            }
+            let spoilt: usize = answers[..count].iter().map(|a| a.shares.len()).sum();
+            match recover(&lab, &phase, &answers) {
+                Ok(recovery) => {
+                    assert!(ends);
+                    let named = recovery.set_aside();
+                    assert_eq!(named.len(), spoilt);
+                    assert!(named.iter().all(|s| s.holder.0 < count as u32));
+                }
+                Err(failure) => {
+                    // Holders are at fault; the dealer is named, not blamed.
+                    assert!(!ends && failure.culprit().is_none(), "{failure}");
+                }
+            }
+        }
+    }
+}
+
+/// Shares that recombine to something else, and shares that are garbage: the dealer is named and
+/// at fault on either graph, and with it fails the round.
+///
+/// Spec.
+#[test]
+fn bad_dealers_are_at_fault_on_either_graph() {
+    let client = RosterIndex(2);
+    for rule in shapes() {
+        let mut lab = Lab::of_rule(15, 14, rule);
+        let session = Session::open(&mut lab, |body| {
+            if body.header.message.sender == client {
+                body.header.message.seed_commitment = Digest::from([1; 32]);
+            }
+        });
+        let (phase, answers) = session.reveal(|_, _| ());
+        let failure = recover(&lab, &phase, &answers).unwrap_err();
+        assert_eq!(failure, RoundFailure::BadDealer { client });
+
+        // Garbage for all but t - 1 holders, so that the holders are exactly one short.
+        let t = usize::from(rule.threshold);
+        for garbled in [0, 1] {
+            let session = Session::open(&mut lab, |body| {
+                if body.header.message.sender == client {
+                    let own = usize::from(body.dealing.own.is_some());
+                    let spoilt = body.dealing.shares.len() + own - (t - 1);
+                    for share in &mut body.dealing.shares[..spoilt] {
+                        match garbled {
+                            0 => share.sealed.0 = [0xa5; 80],
+                            _ => share.commitments.self_mask = Digest::from([2; 32]),
+                        }
+                    }
+                }
+            });
+            let (phase, answers) = session.reveal(|_, _| ());
+            let holders = usize::from(rule.neighbours) + usize::from(rule.neighbours == 13);
+            let failure = recover(&lab, &phase, &answers).unwrap_err();
+            let RoundFailure::BelowThreshold {
+                found,
+                needed,
+                dealt_badly,
+                client: named,
+            } = failure
+            else {
+                panic!("{failure}");
+            };
+            assert_eq!((found, needed, named), (t - 1, t, client));
+            // Withheld by more than all the corrupt clients, or not to be told from that.
+            assert_eq!(dealt_badly, holders - (t - 1) > rule.corrupt as usize);
+            assert_eq!(failure.culprit(), dealt_badly.then_some(client));
+        }
     }
 }

@@ -13,6 +13,8 @@ use crate::lab::{Lab, Plan};
 
 /// The threshold is computed from k, which the aggregator chooses, and nothing ties k to the
 /// roster. On a roster of 13 of whom 4 are corrupt, a third, it announces a cohort of 5.
+///
+/// Spec.
 #[test]
 fn a_small_cohort_does_not_isolate_a_client() {
     let mut lab = Lab::new(21, 13, 5);
@@ -26,7 +28,7 @@ fn a_small_cohort_does_not_isolate_a_client() {
     if Participant::new(params, roster, identity, Trust::default()).is_err() {
         return;
     }
-    let loot = lab.play(&Plan::honest(5, 4));
+    let loot = lab.play(4, &Plan::honest(5));
     assert_ne!(
         loot.input_of(&lab, 4),
         Some(Lab::input(4)),
@@ -35,6 +37,8 @@ fn a_small_cohort_does_not_isolate_a_client() {
 }
 
 /// X25519 ignores the top bit and reduces modulo p: one key has several encodings.
+///
+/// Spec.
 #[test]
 fn a_key_is_not_copied_under_another_encoding() {
     let mut lab = Lab::new(22, 10, 10);
@@ -48,6 +52,8 @@ fn a_key_is_not_copied_under_another_encoding() {
 }
 
 /// A length field that promises more than there is trips a debug assertion of the codec.
+///
+/// Spec.
 #[test]
 fn a_truncated_bitmap_is_an_error_and_no_panic() {
     let bytes = Bitmap::new(10, [Position(1)]).encode("the set U3").unwrap();

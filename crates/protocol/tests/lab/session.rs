@@ -41,8 +41,7 @@ impl Session {
             let mut body: ShareKeysBody = codec::decode("ShareKeys", &message).unwrap();
             deal(&mut body);
             body.header.message.dealing = body.dealing.digest().unwrap();
-            let key = &lab.identities[client.0 as usize];
-            body.header = Signed::sign(body.header.message, lab.params.id(), key).unwrap();
+            body.header = lab.sign(body.header.message);
             let bytes = codec::encode("ShareKeys", &body).unwrap();
             messages.push(phase.check(&bytes).unwrap());
         }
@@ -70,9 +69,11 @@ impl Session {
             let dealt = codec::encode("dealt", &dealt).unwrap();
             let (state, _) = state.masked_input(&dealt, Lab::input(client)).unwrap();
             let (state, bytes) = state.consistency_check(&all).unwrap();
-            (Signed::decode(&bytes.unwrap()).unwrap(), state)
+            let statement = bytes.map(|bytes| Signed::decode(&bytes).unwrap());
+            (statement, state)
         });
-        signed.unzip()
+        let (statements, states): (Vec<_>, _) = signed.unzip();
+        (statements.into_iter().flatten().collect(), states)
     }
 
     /// Goes on to the answers, and to the phase that takes them.
@@ -111,9 +112,7 @@ pub(crate) fn recover(
 }
 
 pub(crate) fn sign(lab: &Lab, message: Unmask) -> Vec<u8> {
-    let key = &lab.identities[message.sender.0 as usize];
-    let signed = Signed::sign(message, lab.params.id(), key).unwrap();
-    signed.encode().unwrap()
+    lab.sign(message).encode().unwrap()
 }
 
 /// Whether an answer reveals anything of a dealer.
