@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
 
-.PHONY: help demo fetch build test lint fmt clippy doc spec layering deny model clean
+.PHONY: help demo fetch build test lint fmt clippy doc spec layering deny model vectors clean
 
 help: ## Say what each target does.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -35,6 +35,9 @@ doc: ## Build the documentation; warnings are errors.
 
 spec: ## Build the specification, into target/protocol-spec/.
 	scripts/mdbook.sh build protocol-spec
+
+vectors: ## Write the specification's test vectors anew; a test compares them.
+	$(CARGO) run --quiet -p undertone-protocol --example vectors -- protocol-spec/vectors
 
 layering: ## Check who imports whom.
 	$(CARGO) test -p undertone-tests --test layering

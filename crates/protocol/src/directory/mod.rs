@@ -6,7 +6,7 @@
 
 mod full;
 mod local;
-mod tree;
+pub mod tree;
 
 use std::collections::BTreeMap;
 

@@ -11,13 +11,13 @@ use crate::id::Digest;
 
 /// A whole tree, level by level from the leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Tree {
+pub struct Tree {
     levels: Vec<Vec<Digest>>,
 }
 
 impl Tree {
     /// The tree over at least one leaf.
-    pub(super) fn new(leaves: Vec<Digest>) -> Self {
+    pub fn new(leaves: Vec<Digest>) -> Self {
         let mut levels = vec![leaves];
         while let Some(level) = levels.last().filter(|level| level.len() > 1) {
             let next = level
@@ -34,13 +34,13 @@ impl Tree {
     }
 
     /// The root; of no leaves, zeros.
-    pub(super) fn root(&self) -> Digest {
+    pub fn root(&self) -> Digest {
         let top = self.levels.last().and_then(|level| level.first());
         top.copied().unwrap_or(Digest::from([0; 32]))
     }
 
     /// The proof of these leaves.
-    pub(super) fn prove<V>(&self, leaves: &BTreeMap<usize, V>) -> Vec<Digest> {
+    pub fn prove<V>(&self, leaves: &BTreeMap<usize, V>) -> Vec<Digest> {
         let mut nodes = Vec::new();
         self.collect(self.levels.len().saturating_sub(1), 0, leaves, &mut nodes);
         nodes
@@ -67,11 +67,7 @@ impl Tree {
 
 /// The root of a tree of `size` leaves of which some are known, with the proof of these; `None`
 /// if the proof is not exactly of these leaves.
-pub(super) fn root_of(
-    size: usize,
-    leaves: &BTreeMap<usize, Digest>,
-    proof: &[Digest],
-) -> Option<Digest> {
+pub fn root_of(size: usize, leaves: &BTreeMap<usize, Digest>, proof: &[Digest]) -> Option<Digest> {
     if leaves.is_empty()
         || leaves
             .last_key_value()
