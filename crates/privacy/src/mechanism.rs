@@ -11,7 +11,7 @@ use crate::error::PrivacyError;
 
 /// How updates are protected beyond the masks.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "kebab-case", from = "StrictNoise")]
 pub enum Noise {
     /// No noise: the sum itself is exact, and whatever it reveals it reveals.
     None,
@@ -24,6 +24,32 @@ pub enum Noise {
         /// What one round adds to the ledger of a client that takes part in it.
         per_round: SubsampledGaussian,
     },
+}
+
+/// What [`Noise`] is read as: serde ignores unknown fields beside a tag that has none of its own.
+#[derive(Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+enum StrictNoise {
+    None {},
+    LocalDpSgd {
+        clip_norm: f64,
+        per_round: SubsampledGaussian,
+    },
+}
+
+impl From<StrictNoise> for Noise {
+    fn from(noise: StrictNoise) -> Self {
+        match noise {
+            StrictNoise::None {} => Self::None,
+            StrictNoise::LocalDpSgd {
+                clip_norm,
+                per_round,
+            } => Self::LocalDpSgd {
+                clip_norm,
+                per_round,
+            },
+        }
+    }
 }
 
 /// The mechanism of a task.
@@ -70,12 +96,13 @@ impl Mechanism {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::units::{NoiseMultiplier, SamplingRate};
 
-    #[test]
-    fn json_round_trips_and_is_strict() {
-        let mechanism = Mechanism {
+    fn mechanism() -> Mechanism {
+        Mechanism {
             update_clip: 4.0,
             scale: 65536.0,
             noise: Noise::LocalDpSgd {
@@ -86,19 +113,79 @@ mod tests {
                     steps: 4,
                 },
             },
-        };
-        let json = serde_json::to_string(&mechanism).unwrap();
-        assert_eq!(serde_json::from_str::<Mechanism>(&json).unwrap(), mechanism);
-        mechanism.validate().unwrap();
-        assert!(
-            Mechanism {
-                scale: 0.0,
-                ..mechanism
+        }
+    }
+
+    fn without_noise() -> Mechanism {
+        let noise = Noise::None;
+        Mechanism {
+            noise,
+            ..mechanism()
+        }
+    }
+
+    /// Whether a client takes it: it reads, and its numbers are in range.
+    fn passes(json: &Value) -> bool {
+        serde_json::from_value::<Mechanism>(json.clone()).is_ok_and(|m| m.validate().is_ok())
+    }
+
+    #[test]
+    fn json_round_trips() {
+        for mechanism in [mechanism(), without_noise()] {
+            let json = serde_json::to_string(&mechanism).unwrap();
+            assert_eq!(serde_json::from_str::<Mechanism>(&json).unwrap(), mechanism);
+            mechanism.validate().unwrap();
+        }
+    }
+
+    /// Spec.
+    #[test]
+    fn a_missing_and_an_unknown_field_are_refused_at_every_level() {
+        for mechanism in [mechanism(), without_noise()] {
+            let good = serde_json::to_value(mechanism).unwrap();
+            assert!(passes(&good));
+            for level in ["", "/noise", "/noise/per_round"] {
+                let Some(fields) = good.pointer(level).and_then(Value::as_object) else {
+                    continue;
+                };
+                for name in fields.keys() {
+                    let mut bad = good.clone();
+                    let fields = bad.pointer_mut(level).and_then(Value::as_object_mut);
+                    fields.unwrap().remove(name);
+                    assert!(!passes(&bad), "{bad}");
+                }
+                let mut bad = good.clone();
+                bad.pointer_mut(level).unwrap()["more"] = 1.into();
+                assert!(!passes(&bad), "{bad}");
             }
-            .validate()
-            .is_err()
-        );
-        let extra = json.replacen('{', "{\"x\":1,", 1);
-        assert!(serde_json::from_str::<Mechanism>(&extra).is_err());
+        }
+    }
+
+    /// Spec.
+    #[test]
+    fn values_out_of_range_are_refused() {
+        let cases: [(&str, &[f64]); 6] = [
+            ("/update_clip", &[0.0, -1.0]),
+            ("/scale", &[0.0, -1.0]),
+            ("/noise/clip_norm", &[0.0, -1.0]),
+            ("/noise/per_round/sampling_rate", &[-0.1, 1.1]),
+            ("/noise/per_round/noise_multiplier", &[0.0, -1.0]),
+            ("/noise/per_round/steps", &[-1.0, 1.5]),
+        ];
+        for (field, values) in cases {
+            for value in values.iter().map(|value| Value::from(*value)) {
+                let mut bad = serde_json::to_value(mechanism()).unwrap();
+                *bad.pointer_mut(field).unwrap() = value;
+                assert!(!passes(&bad), "{bad}");
+            }
+        }
+        for large in ["1e999", "NaN", "Infinity", "\"4\"", "null"] {
+            let json = serde_json::to_string(&mechanism()).unwrap();
+            let bad = json.replacen("4.0", large, 1);
+            assert!(serde_json::from_str::<Mechanism>(&bad).is_err(), "{bad}");
+        }
+        let mut bad = serde_json::to_value(mechanism()).unwrap();
+        bad["noise"]["kind"] = "laplace".into();
+        assert!(!passes(&bad));
     }
 }

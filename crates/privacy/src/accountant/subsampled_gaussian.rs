@@ -29,6 +29,7 @@ const SERIES_FLOOR: f64 = 1e-9;
 /// A step takes each record with probability q, independently, clips each record's contribution
 /// to L2 norm C, and adds N(0, σ² C²) to every coordinate of the sum.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SubsampledGaussian {
     /// q, the probability of each record to be in a step.
     pub sampling_rate: SamplingRate,
