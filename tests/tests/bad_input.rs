@@ -107,6 +107,7 @@ async fn not_on_the_roster() {
     setup.finish_from(PhaseName::ShareKeys, &all()).await;
 }
 
+/// Spec.
 #[tokio::test]
 async fn bad_signature_and_wrong_sender() {
     let mut setup = Setup::new().await;
@@ -134,11 +135,13 @@ async fn bad_signature_and_wrong_sender() {
     setup.finish_from(PhaseName::ShareKeys, &all()).await;
 }
 
+/// Spec.
 #[tokio::test]
 async fn replayed_with_other_bytes() {
     replay(Setup::new().await).await;
 }
 
+/// Spec.
 #[tokio::test]
 async fn replayed_with_other_bytes_on_postgres() {
     replay(Setup::on(Database::postgres().await).await).await;
@@ -193,6 +196,7 @@ async fn replay(mut setup: Setup) {
     setup.finish_from(PhaseName::ConsistencyCheck, &all()).await;
 }
 
+/// Spec.
 #[tokio::test]
 async fn late_input() {
     let mut setup = Setup::new().await;
@@ -214,6 +218,7 @@ async fn late_input() {
         .await;
 }
 
+/// Spec.
 #[tokio::test]
 async fn wrong_lengths_and_bodies() {
     let mut setup = Setup::new().await;

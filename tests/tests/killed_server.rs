@@ -125,6 +125,7 @@ macro_rules! phases {
                 killed_in(Database::sqlite(), PhaseName::$phase).await;
             })*
 
+            /// Spec.
             #[tokio::test(flavor = "multi_thread")]
             async fn at_random() {
                 killed_at_random(Database::sqlite()).await;
@@ -138,6 +139,7 @@ macro_rules! phases {
                 killed_in(Database::postgres().await, PhaseName::$phase).await;
             })*
 
+            /// Spec.
             #[tokio::test(flavor = "multi_thread")]
             async fn at_random() {
                 killed_at_random(Database::postgres().await).await;

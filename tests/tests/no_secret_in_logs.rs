@@ -25,6 +25,7 @@ const CLIENTS: usize = 5;
 
 /// Two rounds of one task: clients whose every secret is on record, one of whom vanishes after it
 /// shared its keys; then clients of the SDK. Service and clients log everything.
+/// Spec.
 #[tokio::test]
 async fn a_traced_round_prints_no_secret() {
     let log = Log::default();

@@ -1,4 +1,6 @@
 //! The server's resources: paths, sizes, and the JSON that they hold.
+//!
+//! Specification: chapter 14, "HTTP binding", sections 14.1 to 14.4.
 
 use std::str::FromStr;
 use std::time::Duration;

@@ -113,6 +113,7 @@ mod tests {
         JoinConfig::new(server, task, Arc::new(identity), authority, policy, "state")
     }
 
+    /// Spec.
     #[test]
     fn plain_http_stays_on_this_machine() {
         for good in [
@@ -145,6 +146,7 @@ mod tests {
         assert!(allowed.server_url().is_ok());
     }
 
+    /// Spec.
     #[test]
     fn secrets_are_not_printed() {
         let text = format!("{:?}", config("https://aggregator.example"));

@@ -1,5 +1,7 @@
 //! Requests over a network that fails: bounded in time and in size, and made again where that can
 //! help. Every request of this protocol may be made twice.
+//!
+//! Specification: chapter 14, "HTTP binding", section 14.5.
 
 use std::error::Error;
 use std::time::Duration;

@@ -239,6 +239,7 @@ mod tests {
         config
     }
 
+    /// Spec.
     #[test]
     fn every_disagreement_is_refused() {
         let config = private_config();

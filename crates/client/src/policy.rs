@@ -1,4 +1,6 @@
 //! The local policy: what this client is ready to take part in, whatever the server proposes.
+//!
+//! Specification: chapter 4, "Roster and round parameters", section 4.6.
 
 use undertone_privacy::{Budget, Epsilon, Ledger, Mechanism, Noise, NoiseMultiplier, PrivacyError};
 use undertone_protocol::ProtocolError;
@@ -340,6 +342,7 @@ mod tests {
         assert_eq!(policy.check_mechanism(&exact, &ledger), Ok(()));
     }
 
+    /// Spec.
     #[test]
     fn the_budget_holds_over_rounds() {
         let policy = policy(2.0);

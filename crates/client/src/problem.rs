@@ -1,4 +1,6 @@
 //! The server's refusals: problem+json (RFC 9457) as a type.
+//!
+//! Specification: chapter 14, "HTTP binding", section 14.6.
 
 use std::fmt;
 

@@ -4,6 +4,8 @@
 //! the model digest of the round parameters, and the order in which its values fill the input
 //! vector. Both are fixed here: tensors are ordered by name (byte order), values are row-major
 //! little-endian `f32`, and the container is safetensors.
+//!
+//! Specification: chapter 12, "Input encoding", section 12.1.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -189,6 +191,10 @@ mod tests {
         .unwrap()
     }
 
+    fn dtype_bytes(dtype: Dtype) -> usize {
+        dtype.bitsize() / 8
+    }
+
     #[test]
     fn bytes_round_trip_and_are_canonical() {
         let bytes = sample().to_bytes().unwrap();
@@ -198,6 +204,7 @@ mod tests {
         assert_eq!(back.values(), [1.0, -2.5, 4.0, 5.0, 6.0]);
     }
 
+    /// Spec.
     #[test]
     fn wrong_input_is_refused() {
         assert!(matches!(
@@ -215,5 +222,19 @@ mod tests {
             sample().with_values(vec![f32::NAN; 5]),
             Err(AdapterError::NotFinite)
         );
+        let file = |dtype, data: [u8; 4]| {
+            let shape = vec![4 / dtype_bytes(dtype)];
+            let view = TensorView::new(dtype, shape, &data).unwrap();
+            Adapter::from_bytes(&safetensors::serialize([("a", view)], None).unwrap())
+        };
+        assert_eq!(file(Dtype::F32, [0; 4]).unwrap().values(), [0.0]);
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let refused = file(Dtype::F32, value.to_le_bytes());
+            assert_eq!(refused, Err(AdapterError::NotFinite), "{value}");
+        }
+        for dtype in [Dtype::F16, Dtype::BF16, Dtype::I32, Dtype::U8] {
+            let refused = file(dtype, [0; 4]);
+            assert!(matches!(refused, Err(AdapterError::Type { .. })));
+        }
     }
 }

@@ -1,4 +1,6 @@
 //! A set of positions in one directory, as a bitmap.
+//!
+//! Specification: chapter 5, "Directory and masking graph", section 5.1; the digest is section 8.4.
 
 use std::io::Write;
 
@@ -152,6 +154,7 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        /// Spec.
         #[test]
         fn round_trips(bits in proptest::collection::vec(any::<bool>(), 0..300)) {
             let members = bits.iter().enumerate().filter(|b| *b.1).map(|b| Position::from_index(b.0));
@@ -162,6 +165,7 @@ mod tests {
         }
     }
 
+    /// Spec.
     #[test]
     fn spare_bits_are_refused() {
         let mut bytes = Bitmap::new(3, [Position(1)]).encode("set").unwrap();

@@ -2,6 +2,8 @@
 //!
 //! Every message has exactly one encoding. [`decode`] refuses trailing bytes and any input that
 //! does not encode back to itself, so two different byte strings never mean the same message.
+//!
+//! Specification: chapter 3, "Encodings and primitives", sections 3.1 and 3.2.
 
 use sha2::{Digest as _, Sha256};
 use tls_codec::{DeserializeBytes, Serialize, Size};

@@ -1,4 +1,6 @@
 //! Reals to ring and back: fixed point with stochastic rounding.
+//!
+//! Specification: chapter 12, "Input encoding", sections 12.2 and 12.3.
 
 use rand_core::Rng;
 use zeroize::Zeroizing;
@@ -132,6 +134,7 @@ mod tests {
         }
     }
 
+    /// Spec.
     #[test]
     fn the_clip_holds_and_rounding_is_unbiased() {
         let ring = Ring::new(32).unwrap();
@@ -148,6 +151,7 @@ mod tests {
         assert!((code.decode_mean(&sum, 4000)[0] - 0.3).abs() < 0.005);
     }
 
+    /// Spec.
     #[test]
     fn a_sum_that_could_wrap_is_refused() {
         let ring = Ring::new(16).unwrap();

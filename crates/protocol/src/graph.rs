@@ -4,6 +4,8 @@
 //! specification, "Directory and masking graph"). Either complete, or the permuted ring of
 //! `SecAgg+` (Bell et al., CCS 2020, section 3): a pseudo-random permutation seats the clients on a
 //! ring, and each masks with the k/2 next on either side (a Harary graph).
+//!
+//! Specification: chapter 5, "Directory and masking graph", sections 5.4 to 5.6.
 
 use std::num::NonZeroU32;
 

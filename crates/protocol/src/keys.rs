@@ -1,4 +1,6 @@
 //! Keys: long-term identities (Ed25519) and the two X25519 pairs of one round.
+//!
+//! Specification: chapter 3, "Encodings and primitives", sections 3.3 and 3.4.
 
 use std::fmt;
 
@@ -278,6 +280,7 @@ pub fn derive(secret: &[u8; 32], label: Label, round: RoundId, context: &[&[u8]]
 mod tests {
     use super::*;
 
+    /// Spec.
     #[test]
     fn low_order_keys_are_found() {
         // The canonical points of order 1, 2, 4 and 8 of Curve25519 (RFC 7748, section 7).
@@ -306,6 +309,7 @@ mod tests {
         );
     }
 
+    /// Spec.
     #[test]
     fn only_canonical_keys_pass() {
         let mut p = [0xff; 32];
@@ -337,6 +341,24 @@ mod tests {
         assert_ne!(ab.expose(), other.expose());
     }
 
+    /// Every secret of a round is of one of these types, in a state that the next step consumes.
+    ///
+    /// Spec.
+    #[test]
+    fn secrets_wipe_themselves() {
+        fn when_dropped<T: ZeroizeOnDrop>() {}
+        when_dropped::<Secret32>();
+        when_dropped::<crate::message::Share>();
+        when_dropped::<crate::vector::RingVector>();
+        let mut secret = Secret32::from([0xab; 32]);
+        secret.zeroize();
+        assert_eq!(secret.expose(), &[0; 32]);
+        let mut share = crate::message::Share::from([0xab; 32]);
+        share.zeroize();
+        assert_eq!(share.expose(), &[0; 32]);
+    }
+
+    /// Spec.
     #[test]
     fn secrets_do_not_print() {
         let secret = Secret32::from([0xab; 32]);

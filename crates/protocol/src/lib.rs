@@ -18,6 +18,9 @@
 //!
 //! Sources: Bonawitz et al., CCS 2017 (double masking, dropout recovery, consistency check); Bell
 //! et al., CCS 2020 (`SecAgg+`); Pasquini et al., CCS 2022 (model inconsistency).
+//!
+//! Specification: `protocol-spec/`; each module names its chapter, and tests name requirements
+//! (`R-5.3`).
 
 #![warn(
     clippy::indexing_slicing,

@@ -1,4 +1,6 @@
 //! Mask expansion: ChaCha20 key streams as vectors over `Z_2^b`.
+//!
+//! Specification: chapter 8, "Phase 3: MaskedInput", section 8.3; mask expansion is section 3.8.
 
 use chacha20::ChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher};

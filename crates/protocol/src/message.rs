@@ -1,4 +1,6 @@
 //! What clients say, and how it is signed.
+//!
+//! Specification: chapters 6 to 10, the sections "Message"; signatures are section 3.3.
 
 use std::fmt;
 

@@ -1,4 +1,6 @@
 //! Round parameters: what a round is. Their digest is the round's id, and everything binds it.
+//!
+//! Specification: chapter 4, "Roster and round parameters", sections 4.3 to 4.5.
 
 use std::ops::{Deref, RangeInclusive};
 
@@ -269,9 +271,10 @@ pub(crate) mod tests {
         }
     }
 
+    /// Spec.
     #[test]
     fn weak_parameters_are_refused() {
-        let weaken: [fn(&mut ParamsFields); 10] = [
+        let weaken: [fn(&mut ParamsFields); 13] = [
             |f| f.rule.threshold = 1,
             |f| f.rule.threshold -= 1,
             |f| f.rule.witness_threshold -= 1,
@@ -282,6 +285,9 @@ pub(crate) mod tests {
             |f| f.bits = 7,
             |f| f.length = 0,
             |f| f.suite = 9,
+            |f| f.version = 2,
+            |f| f.round = RoundNumber(0),
+            |f| f.bits = 65,
         ];
         for (i, weaken) in weaken.iter().enumerate() {
             let mut f = fields(10);

@@ -1,4 +1,6 @@
 //! The roster: the identity keys that may take part in a task, signed by the task authority.
+//!
+//! Specification: chapter 4, "Roster and round parameters", section 4.2.
 
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
@@ -164,6 +166,7 @@ mod tests {
         IdentityKey::from_seed(&Secret32::from([seed; 32]))
     }
 
+    /// Spec.
     #[test]
     fn pinned_authority_only() {
         let members = vec![key(1).public(), key(2).public()];
@@ -186,9 +189,24 @@ mod tests {
         }
     }
 
+    /// Spec.
     #[test]
-    fn a_key_stands_once() {
-        let twice = vec![key(1).public(), key(1).public()];
-        assert!(Roster::sign(&key(9), TaskId::from([0; 16]), twice).is_err());
+    fn empty_or_with_a_key_twice_it_is_refused() {
+        for members in [vec![key(1).public(), key(1).public()], Vec::new()] {
+            let refused = Roster::sign(&key(9), TaskId::from([0; 16]), members.clone());
+            assert!(matches!(refused, Err(ProtocolError::Params(_))));
+            // Nor is one taken that the authority signed all the same.
+            let task = TaskId::from([0; 16]);
+            let body = Body { task, members };
+            let encoding = codec::encode("roster", &body).unwrap();
+            let wire = Wire {
+                body,
+                authority: key(9).public(),
+                signature: key(9).sign(Label::RosterSignature, &[], &encoding),
+            };
+            let bytes = codec::encode("roster", &wire).unwrap();
+            let refused = Roster::decode(&bytes, key(9).public());
+            assert!(matches!(refused, Err(ProtocolError::Params(_))));
+        }
     }
 }

@@ -1,4 +1,6 @@
 //! Share encryption: a pair of shares from one dealer to one holder.
+//!
+//! Specification: chapter 7, "Phase 2: ShareKeys", section 7.3.
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{ChaCha20Poly1305, Nonce};

@@ -4,6 +4,8 @@
 //! bounds, x fixed by the holder's slot and never read from the wire, exactly t distinct shares,
 //! and returned buffers wiped. Below the threshold it returns a wrong secret without an error, so
 //! a caller must compare what [`combine`] returns with the dealer's commitment.
+//!
+//! Specification: chapter 3, "Encodings and primitives", section 3.6.
 
 use rand_core::CryptoRng;
 use shamirsecretsharing::hazmat::{combine_keyshares, create_keyshares};
@@ -169,6 +171,7 @@ mod tests {
         }
     }
 
+    /// Spec.
     #[test]
     fn bounds_are_enforced() {
         let secret = Secret32::from([1; 32]);

@@ -1,4 +1,7 @@
 //! What a party has seen of a round, as digests that others can compare.
+//!
+//! Specification: chapter 11, "Result, transcript, failures", section 11.2; the commitment is
+//! section 7.2.
 
 use crate::codec::{self, Label};
 use crate::id::{Digest, DirectoryDigest, RosterIndex, RoundId, SetDigest};

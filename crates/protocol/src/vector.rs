@@ -1,8 +1,10 @@
 //! Vectors over `Z_2^b` and their bit packing.
+//!
+//! Specification: chapter 3, "Encodings and primitives", section 3.7.
 
 use std::fmt;
 
-use zeroize::Zeroize;
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::error::ProtocolError;
 use crate::keys::Secret32;
@@ -152,6 +154,8 @@ impl Drop for RingVector {
         for_lanes!(&mut self.lanes, lanes => lanes.zeroize());
     }
 }
+
+impl ZeroizeOnDrop for RingVector {}
 
 impl fmt::Debug for RingVector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -361,6 +365,7 @@ mod tests {
         }
     }
 
+    /// Spec.
     #[test]
     fn known_packing() {
         let ring = Ring::new(12).unwrap();

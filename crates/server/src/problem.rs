@@ -1,4 +1,6 @@
 //! Errors as problem details (RFC 9457): `application/problem+json` with a stable type.
+//!
+//! Specification: chapter 17, "Registries", section 17.4.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};

@@ -148,6 +148,7 @@ impl Observer for Retries {
     }
 }
 
+/// Spec.
 #[tokio::test]
 async fn what_passes_is_tried_again() {
     let server = Server::start(vec![
@@ -181,6 +182,7 @@ async fn what_passes_is_tried_again() {
     );
 }
 
+/// Spec.
 #[tokio::test]
 async fn what_does_not_pass_is_not() {
     for (status, name) in [
@@ -201,6 +203,7 @@ async fn what_does_not_pass_is_not() {
     }
 }
 
+/// Spec.
 #[tokio::test]
 async fn retry_after_is_obeyed() {
     let busy = |seconds: u64| {
@@ -224,6 +227,7 @@ async fn retry_after_is_obeyed() {
     }
 }
 
+/// Spec.
 #[tokio::test]
 async fn a_lost_answer_sends_the_same_bytes_again() {
     let server = Server::start(vec![
@@ -247,6 +251,7 @@ async fn a_lost_answer_sends_the_same_bytes_again() {
     }
 }
 
+/// Spec.
 #[tokio::test]
 async fn bodies_are_bounded_whatever_they_claim() {
     let exact = Server::start(vec![ok(&"x".repeat(1000))]).await;
@@ -333,6 +338,7 @@ async fn tls_server() -> (String, CertificateDer<'static>) {
     (base, certificate)
 }
 
+/// Spec.
 #[tokio::test]
 async fn https_works_with_the_right_authority_only() {
     let (base, certificate) = tls_server().await;
@@ -357,6 +363,7 @@ async fn https_works_with_the_right_authority_only() {
     }
 }
 
+/// Spec.
 #[tokio::test]
 async fn nobody_is_sent_elsewhere() {
     let elsewhere = Server::start(vec![ok("elsewhere")]).await;

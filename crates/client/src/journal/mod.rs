@@ -8,6 +8,8 @@
 //! use. A line that a crash cut off is tolerated, conservatively: what it would have said was not
 //! yet done, but the last round begun counts as spent all the same, and the next round on offer
 //! is not taken, since the lost line may have begun it.
+//!
+//! Specification: chapter 4, "Roster and round parameters", section 4.7.
 
 mod record;
 #[cfg(test)]

@@ -53,6 +53,7 @@ fn is_step<T: std::fmt::Debug>(result: &Result<T, ClientError>, name: &str) -> b
     matches!(result, Err(ClientError::Step { step, .. }) if *step == name)
 }
 
+/// Spec.
 #[tokio::test]
 async fn a_restart_remembers_and_abstains() {
     let dir = TempDir::new().unwrap();
@@ -75,6 +76,7 @@ async fn a_restart_remembers_and_abstains() {
     assert_eq!(ledger.spent(), expected.spent());
 }
 
+/// Spec.
 #[tokio::test]
 async fn no_step_is_taken_twice_or_out_of_order() {
     let dir = TempDir::new().unwrap();
@@ -96,6 +98,7 @@ async fn no_step_is_taken_twice_or_out_of_order() {
     assert_eq!(fs::read_to_string(file(&dir)).unwrap().lines().count(), 4);
 }
 
+/// Spec.
 #[tokio::test]
 async fn each_line_is_on_disk_when_its_step_returns() {
     let dir = TempDir::new().unwrap();
@@ -114,6 +117,7 @@ async fn each_line_is_on_disk_when_its_step_returns() {
     assert_eq!(json["record"]["round"], round(1).to_string());
 }
 
+/// Spec.
 #[tokio::test]
 async fn one_client_at_a_time() {
     let dir = TempDir::new().unwrap();
@@ -126,6 +130,7 @@ async fn one_client_at_a_time() {
     Journal::open(dir.path()).unwrap();
 }
 
+/// Spec.
 #[tokio::test]
 async fn a_torn_line_costs_budget_and_a_round() {
     let dir = TempDir::new().unwrap();
@@ -165,6 +170,7 @@ async fn a_torn_line_costs_budget_and_a_round() {
     assert_eq!(steps_spent(&journal), 12);
 }
 
+/// Spec.
 #[tokio::test]
 async fn any_change_before_the_end_is_refused() {
     let dir = TempDir::new().unwrap();

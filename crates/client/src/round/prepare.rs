@@ -1,4 +1,6 @@
 //! Before a round: is it what it says it is, and does this client agree to it?
+//!
+//! Specification: chapter 4, "Roster and round parameters".
 
 use std::sync::Arc;
 use std::time::Duration;

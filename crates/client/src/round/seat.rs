@@ -1,4 +1,6 @@
 //! A client's seat in a round under way: sending, waiting and fetching, each within its time.
+//!
+//! Specification: chapter 14, "HTTP binding", section 14.4.
 
 use std::time::Duration;
 

@@ -1,4 +1,6 @@
 //! Phase 1, AdvertiseKeys: closing fixes the directory U1.
+//!
+//! Specification: chapter 6, "Phase 1: AdvertiseKeys", section 6.3.
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
 //! Phase 4, ConsistencyCheck: the witnesses among the survivors state what they saw.
+//!
+//! Specification: chapter 9, "Phase 4: ConsistencyCheck", section 9.4.
 
 use super::{MaskedInputPhase, RoundContext, UnmaskPhase, enough};
 use crate::bitmap::Bitmap;

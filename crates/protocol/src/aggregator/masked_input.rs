@@ -1,4 +1,6 @@
 //! Phase 3, MaskedInput: closing fixes the survivors U3.
+//!
+//! Specification: chapter 8, "Phase 3: MaskedInput", section 8.5.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

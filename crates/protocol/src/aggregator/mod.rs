@@ -11,6 +11,8 @@
 //! AdvertiseKeysPhase -> ShareKeysPhase -> MaskedInputPhase -> ConsistencyCheckPhase -> UnmaskPhase
 //!                  U1              U2                U3                                 -> Recovery
 //! ```
+//!
+//! Specification: chapters 6 to 10, the sections "Aggregator", and chapter 11.
 
 mod advertise_keys;
 mod consistency_check;

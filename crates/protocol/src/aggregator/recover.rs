@@ -1,4 +1,6 @@
 //! Recovery: secrets from shares, and the masks that are still in the sum.
+//!
+//! Specification: chapter 11, "Result, transcript, failures", sections 11.1 and 11.3.
 
 use std::collections::BTreeMap;
 

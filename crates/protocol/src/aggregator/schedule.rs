@@ -1,4 +1,6 @@
 //! When a phase closes: a pure function of counts and times.
+//!
+//! Specification: chapter 17, "Registries", section 17.3.
 
 /// Whether a phase that has `received` of at most `expected` messages closes at `now`, given that
 /// it must close at `deadline` (both in milliseconds since the same epoch).

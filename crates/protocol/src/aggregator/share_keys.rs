@@ -1,4 +1,6 @@
 //! Phase 2, ShareKeys: closing fixes the set U2.
+//!
+//! Specification: chapter 7, "Phase 2: ShareKeys", section 7.5.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

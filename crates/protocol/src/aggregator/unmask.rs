@@ -1,4 +1,6 @@
 //! Phase 5, Unmask: survivors reveal one share of each dealer.
+//!
+//! Specification: chapter 10, "Phase 5: Unmask", section 10.4.
 
 use super::{ConsistencyCheckPhase, RoundContext};
 use crate::error::ProtocolError;

@@ -1,4 +1,6 @@
 //! Phase 1, AdvertiseKeys: two fresh key pairs.
+//!
+//! Specification: chapter 6, "Phase 1: AdvertiseKeys".
 
 use rand_core::CryptoRng;
 

@@ -1,4 +1,6 @@
 //! Phase 4, ConsistencyCheck: one signed statement of what this client saw.
+//!
+//! Specification: chapter 9, "Phase 4: ConsistencyCheck".
 
 use std::collections::BTreeMap;
 

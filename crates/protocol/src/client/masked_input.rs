@@ -1,4 +1,6 @@
 //! Phase 3, MaskedInput: the input under its self mask and all pairwise masks.
+//!
+//! Specification: chapter 8, "Phase 3: MaskedInput".
 
 use std::collections::BTreeMap;
 

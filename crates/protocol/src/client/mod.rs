@@ -8,6 +8,8 @@
 //!
 //! Each step takes what the aggregator answered and returns the bytes to send next. A step that
 //! returns an error ends the round for this client: the state is gone, and with it its secrets.
+//!
+//! Specification: chapters 6 to 10, the sections "Client".
 
 mod advertise_keys;
 mod consistency_check;

@@ -1,4 +1,6 @@
 //! Phase 2, ShareKeys: shares of both secrets, sealed to each neighbour.
+//!
+//! Specification: chapter 7, "Phase 2: ShareKeys".
 
 use rand_core::CryptoRng;
 

@@ -1,4 +1,6 @@
 //! Phase 5, Unmask: one share of each dealer, never both, once.
+//!
+//! Specification: chapter 10, "Phase 5: Unmask".
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,6 @@
 //! The whole directory, as the aggregator keeps it.
+//!
+//! Specification: chapter 5, "Directory and masking graph", sections 5.1 and 5.2.
 
 use std::collections::BTreeMap;
 

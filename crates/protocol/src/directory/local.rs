@@ -1,4 +1,6 @@
 //! One client's part of the directory.
+//!
+//! Specification: chapter 5, "Directory and masking graph", section 5.3.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -167,5 +169,58 @@ impl LocalDirectory {
     /// The witnesses of the round.
     pub fn witnesses(&self) -> &BTreeSet<RosterIndex> {
         &self.witnesses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::Directory;
+    use crate::id::TaskId;
+    use crate::keys::{EphemeralKey, IdentityKey, Secret32};
+    use crate::params::tests::fields;
+
+    /// Members over a roster of another size would move nobody, but give another digest.
+    ///
+    /// Spec.
+    #[test]
+    fn members_are_over_the_roster() {
+        let params = RoundParams::new(fields(10)).unwrap();
+        let identities: Vec<_> = (1..=10)
+            .map(|seed| IdentityKey::from_seed(&Secret32::from([seed; 32])))
+            .collect();
+        let members = identities.iter().map(IdentityKey::public).collect();
+        let roster = Roster::sign(&identities[0], TaskId::from([1; 16]), members).unwrap();
+        let entries: Vec<_> = (0_u8..)
+            .zip(&identities)
+            .map(|(client, identity)| {
+                let key = |offset| EphemeralKey::from_seed([client + offset; 32].into()).public();
+                let entry = Entry {
+                    sender: RosterIndex(client.into()),
+                    cipher_key: key(50),
+                    mask_key: key(100),
+                };
+                Signed::sign(entry, params.id(), identity).unwrap()
+            })
+            .collect();
+        let own = entries[3].message.clone();
+        let directory = Directory::new(&params, &roster, entries).unwrap();
+        let bytes = directory.encode_for(own.sender).unwrap();
+        LocalDirectory::decode(&params, &roster, &own, &bytes).unwrap();
+
+        let good: Wire = codec::decode("the directory", &bytes).unwrap();
+        for size in [11, 16, 100] {
+            let members = Bitmap::new(size, good.members.iter());
+            let bad = Wire {
+                members,
+                ..good.clone()
+            };
+            let bad = codec::encode("the directory", &bad).unwrap();
+            let refused = LocalDirectory::decode(&params, &roster, &own, &bad);
+            assert!(matches!(
+                refused,
+                Err(ProtocolError::WrongLength { found, .. }) if found == size
+            ));
+        }
     }
 }

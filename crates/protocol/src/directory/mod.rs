@@ -3,6 +3,8 @@
 //! The digest covers the set of members and the Merkle tree over their entries. The aggregator
 //! keeps all of it ([`Directory`]); a client fetches its part of it ([`LocalDirectory`]): the set
 //! of members, its own entry and its neighbours', and a proof.
+//!
+//! Specification: chapter 5, "Directory and masking graph", sections 5.1 to 5.3.
 
 mod full;
 mod local;

@@ -3,6 +3,8 @@
 //! The tree of RFC 6962, section 2.1, with labels of its own: levels of pairs, where an odd last
 //! node moves up unchanged. A proof is the hashes of the subtrees that hold none of the proved
 //! leaves, in the order of a walk from the root that goes left first.
+//!
+//! Specification: chapter 5, "Directory and masking graph", sections 5.2 and 5.3.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,6 @@
 //! From what a task expects to the numbers of its rounds.
+//!
+//! Specification: chapter 13, "Choosing parameters".
 
 use super::infeasible::{self, Infeasible};
 use super::probability::Failure;

@@ -3,6 +3,8 @@
 //! Counted are the messages of the five phases. Not counted: the round parameters, the adapter and
 //! the roster, which are fetched before a round; the published sum; the transport's own headers.
 //! Those who drop out are taken to vanish after ShareKeys, when it costs most.
+//!
+//! Specification: chapter 13, "Choosing parameters", section 13.5.
 
 use super::Shape;
 use super::choose::Choice;

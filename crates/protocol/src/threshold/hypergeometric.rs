@@ -1,5 +1,7 @@
 //! Exact tails of the hypergeometric distribution: how many marked clients stand on a given set of
 //! places of a random permutation.
+//!
+//! Specification: chapter 13, "Choosing parameters", section 13.1.
 
 use libm::{exp2, log2};
 
@@ -135,6 +137,7 @@ mod tests {
 
     /// Computed with Python's fractions, exactly but for the last logarithm
     /// (`known_answers.py` beside the file).
+    /// Spec.
     #[test]
     fn known_answers() {
         let cases: Vec<KnownAnswer> =
@@ -162,6 +165,7 @@ mod tests {
         (0..k).fold(1, |value, i| value * u128::from(n - i) / u128::from(i + 1))
     }
 
+    /// Spec.
     #[test]
     fn every_small_case_counts_exactly() {
         for size in 0..=16 {

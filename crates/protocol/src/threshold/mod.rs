@@ -13,6 +13,8 @@
 //! On the complete graph nothing is left to chance: the rules hold whoever the c corrupt clients
 //! are. The ring is laid out by a permutation that a lying aggregator can draw again and again, so
 //! its rules hold but for a probability of 2^-80.
+//!
+//! Specification: chapter 13, "Choosing parameters".
 
 pub mod hypergeometric;
 

@@ -1,4 +1,6 @@
 //! What can go wrong in a round, and how likely it is.
+//!
+//! Specification: chapter 13, "Choosing parameters".
 
 use libm::log2;
 

@@ -1,4 +1,6 @@
 //! The rules that every party recomputes before it takes part; none is taken on trust.
+//!
+//! Specification: chapter 4, "Roster and round parameters", section 4.5.
 
 use tls_codec::{TlsDeserializeBytes, TlsSerialize, TlsSize};
 
@@ -229,6 +231,7 @@ mod tests {
         }
     }
 
+    /// Spec.
     #[test]
     fn complete_graphs_hold_and_are_tight() {
         for n in 4..=255 {
@@ -279,6 +282,7 @@ mod tests {
 
     type Change = fn(&mut Rule);
 
+    /// Spec.
     #[test]
     fn every_rule_of_the_ring_is_named() {
         ring().check(80).unwrap();
@@ -318,6 +322,7 @@ mod tests {
     }
 
     /// A ring of five places: nobody corrupt, or anybody.
+    /// Spec.
     #[test]
     fn a_small_ring() {
         let rule = Rule {

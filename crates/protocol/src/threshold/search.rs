@@ -1,4 +1,6 @@
 //! The search for the smallest numbers, over exact tails.
+//!
+//! Specification: chapter 13, "Choosing parameters".
 
 use super::choose::{Aggregator, Choice, Witnesses, fits_complete};
 use super::hypergeometric::Population;

@@ -1,4 +1,6 @@
 //! The one door for clients' messages.
+//!
+//! Specification: chapter 14, "HTTP binding", section 14.3.
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
 //! The HTTP binding, version 1. Bodies of protocol messages are binary; everything else is JSON.
+//!
+//! Specification: chapter 14, "HTTP binding".
 
 mod body;
 mod health;

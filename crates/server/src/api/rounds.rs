@@ -1,4 +1,6 @@
 //! What a client reads of a round.
+//!
+//! Specification: chapter 14, "HTTP binding", section 14.2.
 
 use std::sync::Arc;
 

@@ -1,4 +1,6 @@
 //! What a client reads of a task.
+//!
+//! Specification: chapter 14, "HTTP binding", section 14.1.
 
 use std::sync::Arc;
 

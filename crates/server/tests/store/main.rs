@@ -43,6 +43,7 @@ async fn conformance<S: Store>(store: &S) {
     concurrency::dropped_calls_leave_nothing_half_done(store).await;
 }
 
+/// Spec.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sqlite_conforms() {
     let folder = tempfile::tempdir().unwrap();
@@ -51,6 +52,7 @@ async fn sqlite_conforms() {
     store.close().await;
 }
 
+/// Spec.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn postgres_conforms() {
     let Some(database) = postgres::fresh().await else {
