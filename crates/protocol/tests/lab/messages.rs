@@ -2,7 +2,7 @@
 //! inputs and answers that do not fit their headers or the sets.
 
 use undertone_protocol::bitmap::Bitmap;
-use undertone_protocol::client::masked_input::payload_digest;
+use undertone_protocol::client::masked_input::{DealtToClient, payload_digest};
 use undertone_protocol::id::{Digest, DirectoryDigest, Position, RosterIndex, SetDigest};
 use undertone_protocol::message::{MaskedInput, RevealedShare, Revelation, Share, ShareKeysBody};
 use undertone_protocol::threshold::Rule;
@@ -187,4 +187,82 @@ fn an_answer_with_shares_that_are_not_the_senders_to_reveal_is_refused() {
     let mut stolen = lab.sign(good.clone());
     stolen.message.sender = RosterIndex(7);
     assert!(phase.check(&stolen.encode().unwrap()).is_err());
+}
+
+/// What one client is shown as U2 and U3, and which check refuses it; on either graph.
+///
+/// Spec.
+#[test]
+fn a_set_that_a_client_must_not_accept_is_refused() {
+    for rule in shapes() {
+        let least = rule.min_survivors;
+        let try_sets = |sharers: &[u32], survivors: &[u32], size: usize| {
+            let mut lab = Lab::of_rule(20, 14, rule);
+            let session = Session::open(&mut lab, |_| ());
+            let dealt = session.masked.dealt_to(RosterIndex(4)).unwrap();
+            let mut dealt: DealtToClient = codec::decode("dealt", &dealt).unwrap();
+            let set = |of: &[u32], size| Bitmap::new(size, of.iter().map(|c| Position(*c)));
+            dealt.sharers = set(sharers, 14);
+            dealt
+                .deliveries
+                .retain(|d| sharers.contains(&d.header.message.sender.0));
+            let dealt = codec::encode("dealt", &dealt).unwrap();
+            let state = session.states.into_iter().nth(4).unwrap();
+            let near = session.directory.graph().neighbours(Position(4));
+            let sent = state
+                .masked_input(&dealt, Lab::input(4))
+                .map(|(state, _)| state);
+            let survivors = set(survivors, size).encode("U3").unwrap();
+            let outcome = sent.map(|sent| sent.consistency_check(&survivors).map(drop));
+            (outcome, near)
+        };
+        let all: Vec<u32> = (0..14).collect();
+        let but = |gone: &[u32]| -> Vec<u32> {
+            all.iter().copied().filter(|c| !gone.contains(c)).collect()
+        };
+        let (fine, near) = try_sets(&all, &all, 14);
+        assert_eq!(fine, Ok(Ok(())));
+        // Not itself.
+        let itself = |set| ProtocolError::NotInSet {
+            client: RosterIndex(4),
+            set,
+        };
+        assert_eq!(try_sets(&but(&[4]), &all, 14).0, Err(itself("U2")));
+        assert_eq!(try_sets(&all, &but(&[4]), 14).0, Ok(Err(itself("U3"))));
+        // Too few: of all, and of its own holders.
+        let few = near.iter().map(|p| p.0).take(least as usize - 2);
+        let few: Vec<u32> = few.chain([4]).collect();
+        for set in ["U2", "U3"] {
+            let (sharers, survivors) = if set == "U2" {
+                (&few, &few)
+            } else {
+                (&all, &few)
+            };
+            let refused = match try_sets(sharers, survivors, 14).0 {
+                Err(refused) | Ok(Err(refused)) => refused,
+                Ok(Ok(())) => panic!("{set} is accepted"),
+            };
+            let small = matches!(refused, ProtocolError::TooFew { what, .. } if what == set);
+            assert!(small, "{set}: {refused}");
+        }
+        if rule.neighbours == 8 {
+            let gone: Vec<u32> = near[..2].iter().map(|p| p.0).collect();
+            let what = "holders of this client's shares";
+            let found = 8 - gone.len();
+            let few = ProtocolError::TooFew {
+                what,
+                needed: 7,
+                found,
+            };
+            assert_eq!(try_sets(&but(&gone), &all, 14).0, Err(few.clone()));
+            assert_eq!(try_sets(&all, &but(&gone), 14).0, Ok(Err(few)));
+        }
+        // U3 with one who is not in U2; sets over another directory.
+        let what = "U3, which must lie within U2,";
+        let beyond = ProtocolError::ViewMismatch { what };
+        let other = (0..14).find(|c| *c != 4).unwrap();
+        assert_eq!(try_sets(&but(&[other]), &all, 14).0, Ok(Err(beyond)));
+        let sized = try_sets(&all, &all, 15).0.unwrap().unwrap_err();
+        assert!(matches!(sized, ProtocolError::WrongLength { .. }));
+    }
 }
