@@ -1,5 +1,5 @@
-//! Whole rounds over HTTP on loopback: exact sums with clients that vanish and come back, and an
-//! aggregator that lies.
+//! Whole rounds over HTTP on loopback: exact sums with clients that vanish and come back, an
+//! aggregator that lies, and what a client does once only.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +10,10 @@
 )]
 
 mod aggregator;
+#[path = "rounds/lies.rs"]
+mod lies;
+#[path = "rounds/once.rs"]
+mod once;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -24,7 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use undertone_client::{
     Client, ClientError, DeclineReason, End, Event, JoinConfig, LostReason, Observer, Policy,
-    Privacy, RequestError, Summary, Trainer, Work,
+    RequestError, Summary, Trainer, Work,
 };
 use undertone_privacy::{
     Budget, Delta, Epsilon, Ledger, Mechanism, Noise, NoiseMultiplier, SamplingRate,
@@ -195,6 +199,7 @@ async fn everyone(world: &Arc<World>, watches: &[Watch]) -> Vec<Summary> {
 
 /// In round p client p vanishes before its message of phase p, and joins again at once. The other
 /// four go on, and every sum is that of its survivors' inputs, element for element.
+/// Spec.
 #[tokio::test]
 async fn clients_vanish_in_every_phase_and_come_back() {
     let seed = 1;
@@ -240,6 +245,7 @@ async fn clients_vanish_in_every_phase_and_come_back() {
     assert!(world.lock().log.iter().all(|m| m.3 == 200));
 }
 
+/// Spec.
 #[tokio::test]
 async fn the_ledger_survives_a_crash_and_counts_what_was_spent() {
     let deadline = Duration::from_millis(1500);
@@ -285,59 +291,7 @@ async fn the_ledger_survives_a_crash_and_counts_what_was_spent() {
     assert_eq!(*names, expected);
 }
 
-/// What a lone client of five does when the aggregator lies before AdvertiseKeys: it sends nothing.
-#[tokio::test]
-async fn a_lie_about_the_round_gets_no_message() {
-    let lies = [
-        Lie::Params,
-        Lie::Adapter,
-        Lie::Mechanism,
-        Lie::Training,
-        Lie::Roster,
-    ];
-    for lie in lies {
-        let deadline = Duration::from_millis(300);
-        let world = World::start(3, 5, 1, deadline, &mechanism(), lie).await;
-        let watch = Watch::new(0);
-        let summary = live(world.clone(), watch.clone()).await.unwrap();
-        assert_eq!(
-            (summary.rounds_lost, summary.rounds_finished),
-            (1, 0),
-            "{lie:?}"
-        );
-        assert_eq!(summary.privacy, Privacy::NothingReleased);
-        let lost = watch.lost.lock().unwrap();
-        assert!(
-            matches!(&lost[..], [LostReason::Protocol(e)] if e.to_string().contains("digest") || e.to_string().contains("id")),
-            "{lie:?}: {lost:?}"
-        );
-        assert!(world.lock().log.is_empty(), "{lie:?}");
-    }
-}
-
-/// Lies told to all in a later phase: nobody goes on, and nobody reveals a share.
-#[tokio::test]
-async fn a_lie_within_the_round_ends_it() {
-    for (lie, last) in [
-        (Lie::Directory, PhaseName::AdvertiseKeys),
-        (Lie::Survivors, PhaseName::MaskedInput),
-        (Lie::Statements, PhaseName::ConsistencyCheck),
-    ] {
-        let deadline = Duration::from_millis(500);
-        let world = World::start(4, 5, 1, deadline, &mechanism(), lie).await;
-        let watches: Vec<Watch> = (0..5).map(Watch::new).collect();
-        let summaries = everyone(&world, &watches).await;
-        assert!(summaries.iter().all(|s| s.rounds_finished == 0), "{lie:?}");
-        for watch in &watches {
-            let lost = watch.lost.lock().unwrap();
-            assert!(!lost.is_empty(), "{lie:?}");
-        }
-        let log = world.lock().log.clone();
-        let latest = log.iter().filter(|m| m.3 == 200).map(|m| m.1).max();
-        assert_eq!(latest, Some(last), "{lie:?}");
-    }
-}
-
+/// Spec.
 #[tokio::test]
 async fn an_exhausted_budget_ends_the_client_cleanly() {
     let deadline = Duration::from_millis(300);
@@ -363,6 +317,7 @@ async fn an_exhausted_budget_ends_the_client_cleanly() {
     assert!(world.lock().log.is_empty());
 }
 
+/// Spec.
 #[tokio::test]
 async fn who_is_not_on_the_roster_or_finds_another_authority_does_not_join() {
     let deadline = Duration::from_secs(5);
@@ -384,14 +339,6 @@ async fn who_is_not_on_the_roster_or_finds_another_authority_does_not_join() {
     let refused = Client::join(config(&world, 1, dir.path()), Constant(0.0), ()).await;
     assert!(matches!(refused, Err(ClientError::StateDirInUse { .. })));
     assert_eq!(first.index().0, 0);
-}
-
-#[tokio::test]
-async fn a_server_that_counts_backwards_is_left() {
-    let deadline = Duration::from_millis(300);
-    let world = World::start(7, 5, 2, deadline, &mechanism(), Lie::Number).await;
-    let error = live(world, Watch::new(0)).await.unwrap_err();
-    assert!(matches!(error, ClientError::Misbehaving(_)), "{error}");
 }
 
 #[tokio::test]

@@ -11,7 +11,9 @@ use undertone_protocol::vector::RingVector;
 use super::seat::Seat;
 use super::{Stop, off_runtime};
 use crate::api::RoundResult;
+use crate::error::{LostReason, RequestError};
 use crate::observer::Observer;
+use crate::problem::ProblemKind;
 
 impl<O: Observer> Seat<'_, O> {
     /// Goes through the round with this input. The journal says that it was begun.
@@ -73,6 +75,15 @@ impl<O: Observer> Seat<'_, O> {
         let statements = self.fetch(Unmask, "statements").await?;
         let message = off_runtime(move || state.unmask(&statements)).await??;
         self.journal.answer(self.round).await?;
-        self.send(Unmask, message).await
+        match self.send(Unmask, message).await {
+            // The answer to an earlier attempt may have been lost: the result says what became
+            // of the round.
+            Err(Stop::Lost(LostReason::Request(RequestError::Refused(problem))))
+                if problem.kind == ProblemKind::RoundEnded =>
+            {
+                Ok(())
+            }
+            sent => sent,
+        }
     }
 }

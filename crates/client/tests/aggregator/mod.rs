@@ -1,6 +1,8 @@
 //! An aggregator behind real HTTP that keeps its rounds in memory, follows the binding, writes
 //! down what it is sent, and lies where it is told to.
 
+mod lie;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -15,7 +17,6 @@ use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use serde_json::json;
 use undertone_privacy::Mechanism;
-use undertone_protocol::adapter::Adapter;
 use undertone_protocol::aggregator::memory::{MemoryAggregator, Receipt};
 use undertone_protocol::aggregator::{Aggregate, PhaseName, RoundContext};
 use undertone_protocol::id::{
@@ -26,31 +27,9 @@ use undertone_protocol::params::{ParamsFields, PhaseDeadlines, RoundParams, SUIT
 use undertone_protocol::roster::Roster;
 use undertone_protocol::threshold::Rule;
 
-pub(crate) const TRAINING: &[u8] = br#"{"batch":8}"#;
+pub(crate) use lie::Lie;
 
-/// What the aggregator says that is not so.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lie {
-    Nothing,
-    /// Parameters with another nonce than the round's id binds.
-    Params,
-    /// An adapter with one value changed.
-    Adapter,
-    /// A mechanism with other numbers.
-    Mechanism,
-    /// Training settings with other numbers.
-    Training,
-    /// Parameters that bind another roster.
-    Roster,
-    /// A directory with one bit flipped.
-    Directory,
-    /// U3 with one bit flipped.
-    Survivors,
-    /// No statements, as if the witnesses had none in common.
-    Statements,
-    /// The number of an earlier round.
-    Number,
-}
+pub(crate) const TRAINING: &[u8] = br#"{"batch":8}"#;
 
 pub(crate) struct Round {
     pub(crate) params: Arc<RoundParams>,
@@ -61,6 +40,8 @@ pub(crate) struct Inner {
     pub(crate) rounds: Vec<Round>,
     /// Every PUT: round number, phase, client, status of the answer.
     pub(crate) log: Vec<(u32, PhaseName, u32, u16)>,
+    /// Their bodies: round number, phase, client.
+    pub(crate) bodies: Vec<(u32, PhaseName, u32, Bytes)>,
     rng: ChaCha20Rng,
 }
 
@@ -71,6 +52,7 @@ pub(crate) struct World {
     pub(crate) lie: Lie,
     pub(crate) url: String,
     roster: Arc<Roster>,
+    roster_told: Vec<u8>,
     adapter: Vec<u8>,
     mechanism: Vec<u8>,
     total: usize,
@@ -98,10 +80,9 @@ impl World {
         let identities: Vec<_> = (0..clients)
             .map(|_| Arc::new(IdentityKey::generate(&mut rng)))
             .collect();
-        let members = identities.iter().map(|i| i.public()).collect();
+        let members: Vec<_> = identities.iter().map(|i| i.public()).collect();
+        let roster_told = lie.roster(&authority, task, &members);
         let roster = Roster::sign(&authority, task, members).unwrap();
-        let tensor = (vec![4, 3], vec![0.5; 12]);
-        let adapter = Adapter::new(BTreeMap::from([("a".to_owned(), tensor)])).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let world = Arc::new(Self {
             task,
@@ -110,14 +91,16 @@ impl World {
             lie,
             url: format!("http://{}", listener.local_addr().unwrap()),
             roster: Arc::new(roster),
-            adapter: adapter.to_bytes().unwrap(),
-            mechanism: serde_json::to_vec(mechanism).unwrap(),
+            roster_told,
+            adapter: lie.adapter(),
+            mechanism: lie.mechanism(mechanism),
             total,
             deadline: u32::try_from(deadline.as_millis()).unwrap(),
             started: Instant::now(),
             inner: Mutex::new(Inner {
                 rounds: Vec::new(),
                 log: Vec::new(),
+                bodies: Vec::new(),
                 rng,
             }),
         });
@@ -140,18 +123,6 @@ impl World {
         let inner = self.lock();
         let round = &inner.rounds[number as usize - 1];
         round.aggregator.result().unwrap().clone().unwrap()
-    }
-
-    fn bytes(&self, kind: Lie, bytes: &[u8]) -> Response {
-        let mut bytes = bytes.to_vec();
-        match self.lie {
-            Lie::Nothing => {}
-            // The encoding of an empty list.
-            lie if lie == kind && lie == Lie::Statements => bytes = vec![0],
-            lie if lie == kind => *bytes.last_mut().unwrap() ^= 1,
-            _ => {}
-        }
-        bytes.into_response()
     }
 }
 
@@ -185,8 +156,10 @@ impl Inner {
         let honest = Arc::new(RoundParams::new(fields.clone()).unwrap());
         let context = RoundContext::new(honest.clone(), world.roster.clone()).unwrap();
         let aggregator = MemoryAggregator::new(context, world.identities.len(), world.now());
-        if world.lie == Lie::Roster {
-            fields.roster = [9; 32].into();
+        match world.lie {
+            Lie::Roster => fields.roster = [9; 32].into(),
+            Lie::Task => fields.task = [8; 16].into(),
+            _ => {}
         }
         let params = Arc::new(RoundParams::new(fields).unwrap());
         self.rounds.push(Round { params, aggregator });
@@ -218,21 +191,21 @@ fn router() -> Router<Arc<World>> {
         .route("/v1/tasks/{task}", get(task))
         .route(
             "/v1/tasks/{task}/roster",
-            get(async |State(w): Shared| w.roster.encode().unwrap()),
+            get(async |State(w): Shared| w.roster_told.clone()),
         )
         .route(
             "/v1/tasks/{task}/training",
-            get(async |State(w): Shared| w.bytes(Lie::Training, TRAINING)),
+            get(async |State(w): Shared| w.lie.told(&[Lie::Training], TRAINING)),
         )
         .route(
             "/v1/tasks/{task}/mechanism",
-            get(async |State(w): Shared| w.bytes(Lie::Mechanism, &w.mechanism)),
+            get(async |State(w): Shared| w.lie.told(&[Lie::Mechanism], &w.mechanism)),
         )
         .route("/v1/tasks/{task}/round", get(next_round))
         .route("/v1/rounds/{round}/params", get(params))
         .route(
             "/v1/rounds/{round}/adapter",
-            get(async |State(w): Shared| w.bytes(Lie::Adapter, &w.adapter)),
+            get(async |State(w): Shared| w.lie.told(&[Lie::Adapter], &w.adapter)),
         )
         .route("/v1/rounds/{round}/status", get(status))
         .route("/v1/rounds/{round}/result", get(result))
@@ -262,7 +235,11 @@ async fn next_round(State(world): Shared, Query(query): Query<BTreeMap<String, S
             }
             let number = inner.rounds.len();
             if number > after || (world.lie == Lie::Number && after > 0) {
-                let number = if world.lie == Lie::Number { 1 } else { number };
+                let number = match world.lie {
+                    Lie::Number => 1,
+                    Lie::Announcement => number + 1,
+                    _ => number,
+                };
                 let round = last.params.id().to_string();
                 return json!({"status": "open", "round": round, "number": number}).to_string();
             }
@@ -322,40 +299,54 @@ async fn result(State(world): Shared, Path(id): Id) -> Response {
     let mut inner = world.lock();
     let round = inner.find(&id).unwrap();
     let aggregate = round.aggregator.result().unwrap().clone().unwrap();
-    let survivors: Vec<u32> = aggregate.clients.iter().map(|c| c.0).collect();
+    let mut survivors: Vec<u32> = aggregate.clients.iter().map(|c| c.0).collect();
+    let mut id = id;
+    match world.lie {
+        Lie::ResultOfAnother => id = "0".repeat(64),
+        Lie::ResultWithoutAnyone => survivors.clear(),
+        _ => {}
+    }
     json!({"round": id, "number": round.params.round.0, "outcome": "finished",
         "survivors": survivors, "transcript": aggregate.transcript.to_string(), "set_aside": []})
     .to_string()
     .into_response()
 }
 
-fn answer(world: &World, id: &str, phase: PhaseName, index: u32, lie: Lie) -> Response {
+fn answer(world: &World, id: &str, phase: PhaseName, index: u32, lies: &[Lie]) -> Response {
     let mut inner = world.lock();
     let round = inner.find(id).unwrap();
     if round.aggregator.phase() != Some(phase) {
         return problem(StatusCode::CONFLICT, "late-message");
     }
     match round.aggregator.answer(RosterIndex(index)) {
-        Ok(bytes) => world.bytes(lie, &bytes.unwrap()),
+        Ok(bytes) => world.lie.told(lies, &bytes.unwrap()).into_response(),
         Err(_) => problem(StatusCode::FORBIDDEN, "not-in-set"),
     }
 }
 
 async fn handed_out(State(world): Shared, Path((id, what)): Path<(String, String)>) -> Response {
-    let (phase, lie) = match what.as_str() {
-        "survivors" => (PhaseName::ConsistencyCheck, Lie::Survivors),
-        "statements" => (PhaseName::Unmask, Lie::Statements),
-        _ => return problem(StatusCode::NOT_FOUND, "not-found"),
-    };
-    answer(&world, &id, phase, 0, lie)
+    match what.as_str() {
+        "survivors" => {
+            let lies = [Lie::Survivors, Lie::SurvivorsSize];
+            answer(&world, &id, PhaseName::ConsistencyCheck, 0, &lies)
+        }
+        "statements" => answer(&world, &id, PhaseName::Unmask, 0, &[Lie::Statements]),
+        _ => problem(StatusCode::NOT_FOUND, "not-found"),
+    }
 }
 
 async fn directory(State(world): Shared, Path((id, index)): Path<(String, u32)>) -> Response {
-    answer(&world, &id, PhaseName::ShareKeys, index, Lie::Directory)
+    answer(&world, &id, PhaseName::ShareKeys, index, &[Lie::Directory])
 }
 
 async fn dealt(State(world): Shared, Path((id, index)): Path<(String, u32)>) -> Response {
-    answer(&world, &id, PhaseName::MaskedInput, index, Lie::Nothing)
+    answer(
+        &world,
+        &id,
+        PhaseName::MaskedInput,
+        index,
+        &[Lie::SharersSize],
+    )
 }
 
 async fn message(
@@ -363,26 +354,37 @@ async fn message(
     Path((id, phase, index)): Path<(String, String, u32)>,
     body: Bytes,
 ) -> Response {
-    let mut inner = world.lock();
-    inner.tick(&world);
     let phase: PhaseName = phase.parse().unwrap();
-    let round = inner.find(&id).unwrap();
+    let answer = take(&world, &id, phase, index, body);
+    let lost = world.lie == Lie::LostAnswer && (phase, index) == (PhaseName::Unmask, 0);
+    if !lost || answer.status() != StatusCode::OK {
+        return answer;
+    }
+    // Until the round is over there is no answer; then there is one that lets the client ask again.
+    while world.lock().find(&id).unwrap().aggregator.phase().is_some() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable")
+}
+
+fn take(world: &World, id: &str, phase: PhaseName, index: u32, body: Bytes) -> Response {
+    let mut inner = world.lock();
+    inner.tick(world);
+    let round = inner.find(id).unwrap();
     let number = round.params.round.0;
-    let receipt = if round.aggregator.phase() == Some(phase) {
-        round.aggregator.receive(&body)
-    } else {
-        inner.log.push((number, phase, index, 409));
-        return problem(StatusCode::CONFLICT, "late-message");
+    let answer = match round.aggregator.phase() {
+        Some(open) if open == phase => match round.aggregator.receive(&body) {
+            Ok(Receipt::Accepted) => json!({"receipt": "accepted"}).to_string().into_response(),
+            Ok(Receipt::Repeated) => json!({"receipt": "repeated"}).to_string().into_response(),
+            Ok(Receipt::Conflict) => problem(StatusCode::CONFLICT, "conflicting-message"),
+            Err(_) => problem(StatusCode::BAD_REQUEST, "malformed-message"),
+        },
+        Some(_) => problem(StatusCode::CONFLICT, "late-message"),
+        None => problem(StatusCode::GONE, "round-ended"),
     };
-    let answer = match receipt {
-        Ok(Receipt::Accepted) => json!({"receipt": "accepted"}).to_string().into_response(),
-        Ok(Receipt::Repeated) => json!({"receipt": "repeated"}).to_string().into_response(),
-        Ok(Receipt::Conflict) => problem(StatusCode::CONFLICT, "conflicting-message"),
-        Err(_) => problem(StatusCode::BAD_REQUEST, "malformed-message"),
-    };
-    inner
-        .log
-        .push((number, phase, index, answer.status().as_u16()));
-    inner.tick(&world);
+    let status = answer.status().as_u16();
+    inner.log.push((number, phase, index, status));
+    inner.bodies.push((number, phase, index, body));
+    inner.tick(world);
     answer
 }
