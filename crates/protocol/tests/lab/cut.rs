@@ -86,6 +86,36 @@ fn survivors_chosen_to_cut_the_ring_yield_no_partial_sum() {
     }
 }
 
+/// A cut has two ends: with t = k/2 + e, and e corrupt clients in one window only, the clients
+/// beside the other window have k/2 holders left and no more.
+///
+/// Spec.
+#[test]
+fn a_cut_needs_corrupt_clients_in_both_windows() {
+    let mut lab = Lab::of_rule(38, 28, ring(28, 8, 1));
+    let mut stage = stage(&mut lab, 2);
+    let seats = stage.grind(&mut lab, 0, |seats| {
+        let full = |s: &[u32]| s[..4].iter().filter(|c| **c < 2).count() == 2;
+        let turned = |by| [&seats[by..], &seats[..by]].concat();
+        (0..28).map(turned).find(|s| full(s))
+    });
+    let windows = seats[..4].iter().chain(&seats[14..18]).copied();
+    let dropped = windows.filter(|c| *c >= 2);
+    let plan = Plan::of(vec![Sets::all(0..28).without(dropped)]);
+    let loot = stage.play(&mut lab, &plan);
+    assert!(loot.sums(&lab).is_empty());
+    for edge in [4, 13, 18, 27].map(|place| seats[place]) {
+        let refused = matches!(
+            loot.refused.get(&edge),
+            Some(ProtocolError::TooFew { found: 4, .. })
+        );
+        let by_the_full_window = [seats[4], seats[27]].contains(&edge);
+        assert_eq!(refused, !by_the_full_window, "client {edge}");
+        let seed = loot.secret(&lab, edge, SecretKind::SelfMask);
+        assert_eq!(seed.is_some(), by_the_full_window, "client {edge}");
+    }
+}
+
 /// The two halves of a ring, and one client deep inside each that the half is told has dropped.
 fn halves(stage: &mut Stage, lab: &mut Lab, deep: usize) -> (Plan, [u32; 2]) {
     let (n, corrupt) = (lab.cohort(), stage.corrupt);

@@ -189,12 +189,13 @@ fn corrupt_shares_are_named_and_the_round_ends_while_t_are_good() {
     }
 }
 
-/// Shares that recombine to something else, and shares that are garbage: the dealer is named and
-/// at fault on either graph, and with it fails the round.
+/// Shares that recombine to something else, and shares that are garbage: the round fails and names
+/// the dealer. It is at fault where more holders are without a share than can be corrupt; a dealer
+/// on a ring that leaves t - 1 good ones can stay below that, since k - t + 1 may be within c.
 ///
 /// Spec.
 #[test]
-fn bad_dealers_are_at_fault_on_either_graph() {
+fn bad_dealers_are_named_and_at_fault_beyond_the_bound() {
     let client = RosterIndex(2);
     for rule in shapes() {
         let mut lab = Lab::of_rule(15, 14, rule);
