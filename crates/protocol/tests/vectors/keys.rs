@@ -86,9 +86,11 @@ fn keys_follow_from_seeds() {
                 v_mask_seed,
                 v_mask_key,
                 shared,
+                context,
                 key,
-                ..
             } => {
+                let info = [u.min(v), u.max(v)].map(|i| i.to_be_bytes()).concat();
+                assert_eq!(Hex([directory.0.as_slice(), &info].concat()), *context);
                 let round = RoundId::from(round_id.array());
                 let directory = DirectoryDigest::from(directory.array());
                 assert_eq!(
@@ -210,6 +212,17 @@ fn seal(case: &key_schedule::Case) {
 #[test]
 fn shares_recombine() {
     for case in read::<shares::Case>("shares.json") {
+        // All on one polynomial: any share with the first t - 1 gives the secret.
+        let dealt = |slot: usize| Share::from(case.shares[slot].array());
+        let drawn: Vec<_> = (0..case.threshold - 1)
+            .map(|i| (i as u8, dealt(i)))
+            .collect();
+        for slot in case.threshold - 1..case.shares.len() {
+            let shares = [drawn.as_slice(), &[(slot as u8, dealt(slot))]].concat();
+            let referred: Vec<_> = shares.iter().map(|(slot, share)| (*slot, share)).collect();
+            let secret = combine(&referred, case.threshold).unwrap();
+            assert_eq!(Hex::new(secret.expose()), case.secret, "slot {slot}");
+        }
         let mut proper = 0;
         for found in case.recombined {
             let shares: Vec<_> = found

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use undertone_protocol::aggregator::memory::{MemoryAggregator, Receipt};
 use undertone_protocol::aggregator::{PhaseName, RoundContext};
+use undertone_protocol::bitmap::Bitmap;
 use undertone_protocol::client::{Participant, SentInput, SignedStatement};
-use undertone_protocol::directory::LocalDirectory;
+use undertone_protocol::directory::{Directory, LocalDirectory};
 use undertone_protocol::id::{Position, RosterIndex};
 use undertone_protocol::keys::{IdentityKey, IdentityPublicKey, Secret32};
 use undertone_protocol::message::{Share, Signed};
@@ -119,7 +120,14 @@ impl Replay {
     fn masked_input(&self, client: &Client, message: &[u8]) {
         let (ring, length) = (self.params.ring(), self.params.vector_length());
         let mut expected = RingVector::from_elements(ring, &numbers(&client.input));
-        for mask in client.masks.as_ref().unwrap() {
+        let masks = client.masks.as_ref().unwrap();
+        let peers = client.neighbours.iter().copied();
+        let peers = peers
+            .filter(|v| self.round.sharers.members.contains(v))
+            .map(Some);
+        let peers: Vec<_> = std::iter::once(None).chain(peers).collect();
+        assert!(masks.iter().map(|mask| mask.peer).eq(peers));
+        for mask in masks {
             let sign = if mask.sign == 1 {
                 Sign::Plus
             } else {
@@ -129,6 +137,49 @@ impl Replay {
         }
         let payload = &message[message.len() - ring.packed_length(length)..];
         assert_eq!(RingVector::unpack(ring, length, payload).unwrap(), expected);
+    }
+
+    /// Who sits where, and both sets, from the AdvertiseKeys messages and from who stops when.
+    fn sets(&self) {
+        let round = &self.round;
+        let entries = round.clients.iter();
+        let entries = entries.map(|c| Signed::decode(&c.advertise_keys.0).unwrap());
+        let directory = Directory::new(&self.params, &self.roster, entries.collect()).unwrap();
+        let graph = directory.graph();
+        assert_eq!(Hex::new(directory.digest().as_bytes()), round.directory);
+        assert_eq!(indices(graph.witnesses()), round.witnesses);
+        for client in &round.clients {
+            let position = directory.position(RosterIndex(client.index)).unwrap();
+            assert_eq!(position, Position(client.position));
+            assert_eq!(indices(graph.neighbours(position)), client.neighbours);
+        }
+        if let Some(order) = &round.order {
+            assert_eq!(order.len(), directory.len());
+            assert_eq!(order[..round.witnesses.len()], *round.witnesses);
+            for (here, next) in order.iter().zip(order.iter().cycle().skip(1)) {
+                assert_eq!(graph.slot(Position(*here), Position(*next)), Some(0));
+            }
+        }
+        let sent = |message: fn(&Client) -> &Option<Hex>| {
+            let sent = round.clients.iter().filter(|c| message(c).is_some());
+            Bitmap::new(directory.len(), sent.map(|c| Position(c.position)))
+        };
+        let digest = |set: &Bitmap| set.digest(self.params.id(), directory.digest());
+        for (set, listed, listed_digest) in [
+            (
+                sent(|c| &c.share_keys),
+                &round.sharers,
+                &round.sharers_digest,
+            ),
+            (
+                sent(|c| &c.masked_input),
+                &round.survivors,
+                &round.survivors_digest,
+            ),
+        ] {
+            assert_eq!(set.to_json(), *listed);
+            assert_eq!(Hex::new(digest(&set).as_bytes()), *listed_digest);
+        }
     }
 
     /// The aggregator's side: its answers and the result from the listed messages.
@@ -199,6 +250,7 @@ fn a_round_on_the_complete_graph_is_the_same_bytes() {
         .clients
         .iter()
         .for_each(|client| replay.client(client));
+    replay.sets();
     replay.aggregator();
 }
 
@@ -211,5 +263,6 @@ fn a_round_on_the_ring_is_the_same_bytes() {
         .clients
         .iter()
         .for_each(|client| replay.client(client));
+    replay.sets();
     replay.aggregator();
 }
