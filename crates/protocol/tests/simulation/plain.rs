@@ -1,0 +1,79 @@
+//! Single rounds whose end is known beforehand.
+
+use std::collections::BTreeSet;
+
+use undertone_protocol::RoundFailure;
+use undertone_protocol::aggregator::PhaseName;
+use undertone_protocol::id::RosterIndex;
+use undertone_protocol::threshold::Rule;
+
+use crate::dice::Dice;
+use crate::honest::Round;
+use crate::justice;
+use crate::mischief::Mischief;
+use crate::network::Weather;
+use crate::setup::{Setup, complete, numbers, ring};
+use crate::trace::Trace;
+
+fn round(seed: u64, rule: Rule, corrupt: &[u32]) -> Round {
+    let corrupt: BTreeSet<u32> = corrupt.iter().copied().collect();
+    let setup = Setup::new(seed, rule.max_clients, rule, corrupt);
+    Round::new(setup, Weather::Calm, Dice::new(seed, 30), Trace::Silent)
+}
+
+#[test]
+fn a_dropout_in_each_phase_is_survived() {
+    for (rule, seed) in [(complete(12, 3), 1), (ring(14, 6, 1, 9), 2)] {
+        for phase in PhaseName::ALL {
+            let mut round = round(seed, rule, &[]);
+            round.vanish(3, phase);
+            let result = round.run();
+            assert_eq!(justice::check(&round, &result), Vec::<String>::new());
+            let aggregate = result.unwrap_or_else(|e| panic!("{phase}: {e}"));
+            let expected: Vec<u32> = (0..rule.max_clients)
+                .filter(|c| *c != 3 || phase > PhaseName::MaskedInput)
+                .collect();
+            assert_eq!(numbers(&aggregate.clients), expected, "{phase}");
+            assert_eq!(aggregate.sum, round.setup.plain_sum(expected), "{phase}");
+        }
+    }
+}
+
+#[test]
+fn too_few_survivors_fail_the_round() {
+    let mut round = round(3, complete(12, 3), &[]);
+    (0..5).for_each(|client| round.vanish(client, PhaseName::MaskedInput));
+    let failure = RoundFailure::TooFewClients {
+        phase: "MaskedInput",
+        needed: 8,
+        found: 7,
+    };
+    assert_eq!(round.run(), Err(failure));
+}
+
+#[test]
+fn a_corrupt_share_is_named_and_the_round_still_ends() {
+    let mut round = round(4, complete(12, 3), &[4]);
+    round.processes[4].mischief = Some(Mischief::CorruptShares);
+    let result = round.run();
+    assert_eq!(justice::check(&round, &result), Vec::<String>::new());
+    let aggregate = result.unwrap();
+    assert_eq!(aggregate.clients.len(), 12);
+    assert_eq!(aggregate.set_aside.len(), 12);
+    let holders = aggregate.set_aside.iter().map(|s| s.holder);
+    assert!(holders.into_iter().all(|holder| holder == RosterIndex(4)));
+}
+
+#[test]
+fn a_masked_input_looks_uniform() {
+    let rule = complete(8, 2);
+    let setup = Setup::sized(5, 8, rule, BTreeSet::new(), (4096, 16));
+    let mut round = Round::new(setup, Weather::Calm, Dice::new(5, 30), Trace::Silent);
+    round.run().unwrap();
+    for process in &round.processes {
+        // Mean of the high byte under the uniform distribution: 127.5, standard error 1.15.
+        let upload = process.client.said.upload.as_ref().unwrap();
+        let high: f64 = upload.elements().map(|e| f64::from((e >> 8) as u8)).sum();
+        assert!((high / upload.len() as f64 - 127.5).abs() < 7.0);
+    }
+}
