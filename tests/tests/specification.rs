@@ -77,6 +77,45 @@ fn markers_stand_at_tests_and_name_what_exists() {
     none(&problems);
 }
 
+/// Modules of the protocol name the chapter that they implement; these implement none, or several.
+#[test]
+fn modules_name_chapters_that_exist() {
+    const WITHOUT: [&str; 9] = [
+        "aggregator/memory.rs",
+        "aggregator/mod.rs",
+        "client/mod.rs",
+        "error.rs",
+        "id.rs",
+        "lib.rs",
+        "message.rs",
+        "threshold/infeasible.rs",
+        "threshold/reference.rs",
+    ];
+    const PROTOCOL: &str = "crates/protocol/src/";
+    let (book, sources) = (Book::load(), Sources::load());
+    let headings = book.headings();
+    let mut problems = Vec::new();
+    for source in sources.under("crates/") {
+        let Some((chapter, sections)) = &source.chapter else {
+            let name = source.path.strip_prefix(PROTOCOL);
+            if name.is_some_and(|name| !WITHOUT.contains(&name)) {
+                problems.push(format!("{} names no chapter", source.path));
+            }
+            continue;
+        };
+        if !headings.contains(chapter.as_str()) {
+            problems.push(format!("{}: there is no chapter {chapter}", source.path));
+        }
+        for section in sections {
+            let title = format!("{section} ");
+            if !headings.iter().any(|heading| heading.starts_with(&title)) {
+                problems.push(format!("{}: there is no section {section}", source.path));
+            }
+        }
+    }
+    none(&problems);
+}
+
 #[test]
 fn every_attack_has_a_test_that_exists() {
     let (book, sources) = (Book::load(), Sources::load());

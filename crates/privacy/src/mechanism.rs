@@ -3,6 +3,8 @@
 //! Its JSON bytes, exactly as they are handed out, are what the mechanism digest of the round
 //! parameters covers. A client's local policy judges a task by these numbers, and its trainer must
 //! refuse training settings that disagree with them.
+//!
+//! Specification: chapter 12, "Input encoding", section 12.1.
 
 use serde::{Deserialize, Serialize};
 

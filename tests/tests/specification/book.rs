@@ -71,10 +71,11 @@ impl Book {
         let folder = root().join("protocol-spec/src");
         let pages = std::fs::read_dir(folder).unwrap().map(|entry| {
             let path = entry.unwrap().path();
+            assert_eq!(path.extension().unwrap(), "md");
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             (name, std::fs::read_to_string(path).unwrap())
         });
-        Self::parse(&pages.filter(|(name, _)| name.ends_with(".md")).collect())
+        Self::parse(&pages.collect())
     }
 
     pub(crate) fn parse(pages: &BTreeMap<String, String>) -> Self {
@@ -100,6 +101,15 @@ impl Book {
 
     pub(crate) fn page(&self, name: &str) -> &str {
         &self.pages[name]
+    }
+
+    /// The headings, without their marks: chapters as `4. Roster`, sections as `4.2 The roster`.
+    pub(crate) fn headings(&self) -> BTreeSet<&str> {
+        let lines = self.pages.values().flat_map(|page| page.lines());
+        lines
+            .filter(|line| line.starts_with('#'))
+            .map(|line| line.trim_start_matches('#').trim())
+            .collect()
     }
 
     /// Reads one page. A requirement is a list item that begins with its identifier in bold; its

@@ -30,6 +30,8 @@ pub(crate) struct Source {
     pub(crate) path: String,
     pub(crate) tests: Vec<Test>,
     mentions: Vec<(String, Id)>,
+    /// The chapter that the module names, as `4. Roster`, and its sections.
+    pub(crate) chapter: Option<(String, Vec<String>)>,
     pub(crate) problems: Vec<String>,
 }
 
@@ -74,6 +76,13 @@ impl Sources {
         self.0.iter().flat_map(|source| &source.mentions)
     }
 
+    /// The files under a folder.
+    pub(crate) fn under(&self, folder: &str) -> impl Iterator<Item = &Source> {
+        self.0
+            .iter()
+            .filter(move |source| source.path.starts_with(folder))
+    }
+
     pub(crate) fn file(&self, path: &str) -> Option<&Source> {
         self.0.iter().find(|source| source.path == path)
     }
@@ -103,6 +112,7 @@ impl Source {
     pub(crate) fn parse(path: &str, text: &str) -> Self {
         let mut source = Self {
             path: path.to_owned(),
+            chapter: chapter(text),
             ..Self::default()
         };
         let mut above = Above::default();
@@ -183,4 +193,24 @@ fn marker(doc: &str) -> Option<Vec<Id>> {
             None => return rest.starts_with('.').then_some(ids),
         }
     }
+}
+
+/// What a module's doc says after `Specification: chapter`: `4, "Roster", section 4.2.`
+fn chapter(text: &str) -> Option<(String, Vec<String>)> {
+    let doc = text.lines().map_while(|line| line.strip_prefix("//!"));
+    let doc: String = doc.collect();
+    let (_, rest) = doc.split_once("Specification: chapter ")?;
+    let (number, rest) = rest.split_once(", \"")?;
+    let (title, rest) = rest.split_once('"')?;
+    let is_section = |word: &&str| {
+        let section = word
+            .strip_prefix(number)
+            .and_then(|rest| rest.strip_prefix('.'));
+        section.is_some_and(|rest| rest.parse::<u32>().is_ok())
+    };
+    let words = rest
+        .split([' ', ';', ','])
+        .map(|word| word.trim_end_matches('.'));
+    let sections = words.filter(is_section).map(str::to_owned).collect();
+    Some((format!("{number}. {title}"), sections))
 }
