@@ -135,18 +135,20 @@ impl Loot {
     }
 
     /// That what was learned is right, as sums of the true inputs, and what the theorem allows:
-    /// each the sum of all honest clients of a view that clients accepted.
-    pub(crate) fn assert_whole_sums_only(&self, lab: &Lab, case: &str) {
-        for (clients, sum) in self.sums(lab) {
-            assert_eq!(sum, plain_sum(lab, &clients), "{case}");
+    /// each the sum of all honest clients of a view that clients accepted. Returns how many.
+    pub(crate) fn assert_whole_sums_only(&self, lab: &Lab, case: &str) -> usize {
+        let sums = self.sums(lab);
+        for (clients, sum) in &sums {
+            assert_eq!(*sum, plain_sum(lab, clients), "{case}");
             let whole = self.answered().into_iter().any(|view| {
                 let survivors = self.plan.views[view].survivors.range(self.corrupt..);
-                survivors.eq(&clients)
+                survivors.eq(clients)
             });
             assert!(whole, "{case}: the sum over {clients:?} came out");
             let least = lab.params.min_survivors() - self.corrupt as usize;
             assert!(clients.len() >= least, "{case}: {clients:?}");
         }
+        sums.len()
     }
 }
 

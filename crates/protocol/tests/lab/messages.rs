@@ -238,9 +238,8 @@ fn a_set_that_a_client_must_not_accept_is_refused() {
             } else {
                 (&all, &few)
             };
-            let refused = match try_sets(sharers, survivors, 14).0 {
-                Err(refused) | Ok(Err(refused)) => refused,
-                Ok(Ok(())) => panic!("{set} is accepted"),
+            let (Err(refused) | Ok(Err(refused))) = try_sets(sharers, survivors, 14).0 else {
+                panic!("{set} is accepted");
             };
             let small = matches!(refused, ProtocolError::TooFew { what, .. } if what == set);
             assert!(small, "{set}: {refused}");

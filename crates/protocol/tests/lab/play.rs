@@ -37,6 +37,12 @@ impl Sets {
         }
     }
 
+    /// One of them never shared its keys.
+    pub(crate) fn leave_out(&mut self, client: u32) {
+        self.sharers.remove(&client);
+        self.survivors.remove(&client);
+    }
+
     /// Some of them vanished after ShareKeys.
     pub(crate) fn without(mut self, dropped: impl IntoIterator<Item = u32>) -> Self {
         for client in dropped {
