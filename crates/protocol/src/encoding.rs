@@ -160,9 +160,9 @@ mod tests {
         assert!(refused.to_string().contains("use b = 17"), "{refused}");
         assert!(FixedPoint::new(ring, f64::NAN, 1.0, 1).is_err());
         let code = FixedPoint::new(ring, 1.0, 1.0, 1).unwrap();
-        assert!(
-            code.encode(&[f32::NAN], &mut ChaCha20Rng::seed_from_u64(0))
-                .is_err()
-        );
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut rng = ChaCha20Rng::seed_from_u64(0);
+            assert!(code.encode(&[0.5, value], &mut rng).is_err(), "{value}");
+        }
     }
 }

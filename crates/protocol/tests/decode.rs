@@ -125,12 +125,14 @@ fn decode_all(bytes: &[u8]) {
 }
 
 proptest! {
+    /// Spec.
     #[test]
     fn random_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..700)) {
         decode_all(&bytes);
     }
 
     /// Real messages with bytes changed, cut off, or put in.
+    /// Spec.
     #[test]
     fn damaged_messages(
         which in 0_usize..5,

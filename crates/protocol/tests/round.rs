@@ -67,23 +67,31 @@ fn a_dropout_in_each_phase_is_survived() {
     }
 }
 
+/// Spec.
 #[test]
 fn too_few_survivors_fail_the_round() {
-    let mut world = World::new(7, 12, 24, 10);
-    for client in 0..5 {
-        world.vanish(client, PhaseName::MaskedInput);
-    }
-    let failure = world.run().unwrap_err();
-    assert_eq!(
-        failure,
-        RoundFailure::TooFewClients {
-            phase: "MaskedInput",
-            needed: 8,
-            found: 7
+    let phases = [
+        (PhaseName::AdvertiseKeys, "AdvertiseKeys"),
+        (PhaseName::ShareKeys, "ShareKeys"),
+        (PhaseName::MaskedInput, "MaskedInput"),
+        (PhaseName::ConsistencyCheck, "ConsistencyCheck"),
+    ];
+    for (at, phase) in phases {
+        let mut world = World::new(7, 12, 24, 10);
+        for client in 0..5 {
+            world.vanish(client, at);
         }
-    );
+        let (needed, found) = (8, 7);
+        let failure = RoundFailure::TooFewClients {
+            phase,
+            needed,
+            found,
+        };
+        assert_eq!(world.run().unwrap_err(), failure);
+    }
 }
 
+/// Spec.
 #[test]
 fn a_corrupt_share_is_named_and_the_round_still_ends() {
     let mut world = World::new(11, 12, 32, 10);
@@ -94,6 +102,7 @@ fn a_corrupt_share_is_named_and_the_round_still_ends() {
     assert!(aggregate.set_aside.iter().all(|s| s.holder.0 == 4));
 }
 
+/// Spec.
 #[test]
 fn split_survivors_are_refused_by_every_client() {
     let mut world = World::new(5, 12, 32, 10);
