@@ -31,7 +31,8 @@ pub struct Request {
     pub roster: Option<u32>,
     /// The fraction gamma of the roster that may be corrupt, at least 0 and below 1.
     pub corrupt: f64,
-    /// The fraction delta of a round's clients that may drop out, at least 0 and below 1.
+    /// The fraction delta of a round's clients that may drop out, at least 0 and below 1; of the
+    /// most clients, since a round can have as many.
     pub dropout: f64,
     /// Whom the numbers are to withstand.
     pub aggregator: Aggregator,
@@ -107,7 +108,8 @@ impl Request {
             max_clients: most,
             roster,
             corrupt: corruptions(self.corrupt, roster),
-            dropped: corruptions(self.dropout, n),
+            // Of the most clients, out of the fewest: the worst of all directories between them.
+            dropped: corruptions(self.dropout, most).min(n),
             security_bits: self.security_bits.unwrap_or(usual),
             correctness_bits: self.correctness_bits,
         })

@@ -133,6 +133,19 @@ fn the_fewest_semi_honest_neighbours() {
     }
 }
 
+/// A directory of any size between the fewest and the most clients keeps its shares: two of 20 may
+/// drop out, also where a round may start with 18.
+#[test]
+fn drop_outs_of_the_largest_directory() {
+    let request = Request {
+        max_clients: Some(20),
+        shape: Some(Shape::Ring),
+        ..Request::new(18, 0.05, 0.1)
+    };
+    let choice = choose(&request).unwrap();
+    assert_eq!((choice.neighbours, choice.threshold), (8, 6));
+}
+
 #[test]
 fn shapes_and_bits_that_nobody_asked_for() {
     for (n, shape) in [(100, Shape::Complete), (101, Shape::Ring)] {
@@ -140,11 +153,11 @@ fn shapes_and_bits_that_nobody_asked_for() {
         assert_eq!(choose(&request).unwrap().case.shape, shape);
     }
     let wide = Request {
-        max_clients: Some(2000),
+        max_clients: Some(1100),
         ..Request::new(1000, 0.05, 0.1)
     };
     let choice = choose(&wide).unwrap();
-    assert_eq!((choice.case.roster, choice.case.corrupt), (2000, 100));
+    assert_eq!((choice.case.roster, choice.case.corrupt), (1100, 55));
     choice.rule().unwrap().check(80).unwrap();
     let events: Vec<Event> = choice.failures.iter().map(|f| f.event).collect();
     assert!(events.contains(&Event::PartialSum) && events.contains(&Event::TwoViews));
