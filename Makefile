@@ -3,10 +3,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
 
-.PHONY: help demo fetch build test lint fmt clippy doc spec layering deny model vectors clean
+.PHONY: help demo fetch build test lint fmt clippy doc spec layering deny model vectors clean fuzz fuzz-smoke
 
 help: ## Say what each target does.
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
 
 demo: fetch ## Train one spam filter over twelve mail providers; report in demo-report/.
 	$(CARGO) build --release --bin undertone
@@ -38,6 +38,12 @@ spec: ## Build the specification, into target/protocol-spec/.
 
 vectors: ## Write the specification's test vectors anew; a test compares them.
 	$(CARGO) run --quiet -p undertone-protocol --example vectors -- protocol-spec/vectors
+
+fuzz: ## Fuzz each target for 30 s.
+	scripts/fuzz.sh 30
+
+fuzz-smoke: ## Fuzz each target for 5 s.
+	scripts/fuzz.sh 5
 
 layering: ## Check who imports whom.
 	$(CARGO) test -p undertone-tests --test layering
