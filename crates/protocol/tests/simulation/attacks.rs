@@ -87,20 +87,7 @@ pub(crate) fn apply(
                 drop_from(shown.get_mut(client).unwrap(), &gone, *client, true);
             }
         }
-        Attack::PrivateSharers => {
-            for client in liar.dice.some(&clients, 2) {
-                let view = &shown[&client];
-                let others: Vec<u32> = view
-                    .sharers
-                    .iter()
-                    .copied()
-                    .filter(|c| *c != client)
-                    .collect();
-                let spare = others.len() + 1 - liar.setup.params.min_survivors().min(others.len());
-                let gone = liar.dice.some(&others, spare);
-                drop_from(shown.get_mut(&client).unwrap(), &gone, client, true);
-            }
-        }
+        Attack::PrivateSharers => private(liar, shown, &clients),
         Attack::SplitSurvivors => {
             let gone = liar.dice.some(&clients, clients.len() / 2);
             for client in &half {
@@ -122,11 +109,14 @@ pub(crate) fn apply(
             }
         }
         Attack::FewSurvivors => {
-            let most = liar.setup.params.min_survivors() - 1;
-            for (client, view) in shown.iter_mut() {
-                let others = view.survivors.clone();
-                let others = others.into_iter().filter(|c| c != client).take(most - 1);
-                view.survivors = others.chain([*client]).collect();
+            // The same for all, and corrupt clients sign for it from outside.
+            let few: Vec<u32> = liar.dice.some(&clients, clients.len());
+            let few: BTreeSet<u32> = few
+                .into_iter()
+                .take(liar.setup.params.min_survivors() - 1)
+                .collect();
+            for view in shown.values_mut() {
+                view.survivors.clone_from(&few);
             }
         }
         Attack::SurvivorsBeyondSharers => {
@@ -157,6 +147,28 @@ fn trick(attack: Attack, liar: &mut Liar, tricks: &mut Tricks) {
         }
         // The rest is in how the round is laid out.
         _ => {}
+    }
+}
+
+/// Some clients are shown a U2 of their own: at random, or without the honest neighbours who could
+/// answer for them, so that all masks they use are open.
+fn private(liar: &mut Liar, shown: &mut BTreeMap<u32, Shown>, clients: &[u32]) {
+    for client in liar.dice.some(clients, 2) {
+        let view = shown.get_mut(&client).unwrap();
+        let others = view.sharers.iter().copied().filter(|c| *c != client);
+        let others: Vec<u32> = others.collect();
+        let gone = if liar.dice.percent(50) {
+            let around = liar.around(view.directory, client);
+            let honest = around.iter().filter(|c| !liar.setup.corrupt.contains(c));
+            honest
+                .copied()
+                .filter(|c| view.survivors.contains(c))
+                .collect()
+        } else {
+            let spare = others.len() + 1 - liar.setup.params.min_survivors().min(others.len());
+            liar.dice.some(&others, spare)
+        };
+        drop_from(view, &gone, client, true);
     }
 }
 

@@ -83,7 +83,8 @@ impl Justice<'_> {
         let all = 0..self.round.setup.members();
         let mut most = self.round.setup.params.rule.max_clients as usize;
         let copied = |client: u32| self.mischief(RosterIndex(client)) == Some(Mischief::CopiedKey);
-        most -= 2 * all.clone().filter(|client| copied(*client)).count().min(most / 2);
+        let copies = all.clone().filter(|client| copied(*client)).count();
+        most = most.saturating_sub(2 * copies);
         let reliable = all.filter(|client| self.reliable(*client, upto));
         reliable.count().min(most)
     }

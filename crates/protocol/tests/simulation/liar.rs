@@ -134,6 +134,16 @@ impl Liar {
             .collect()
     }
 
+    /// The neighbours of a client.
+    pub(crate) fn around(&self, directory: usize, client: u32) -> Vec<u32> {
+        let directory = &self.directories[directory];
+        let own = directory.position(RosterIndex(client)).unwrap();
+        let around = directory.graph().neighbours(own).into_iter();
+        around
+            .map(|at| directory.entry(at).unwrap().sender.0)
+            .collect()
+    }
+
     /// Takes everyone through the round.
     pub(crate) fn play(&mut self, shown: &BTreeMap<u32, Shown>, tricks: &Tricks) {
         for client in self.honest.values_mut() {

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use undertone_protocol::RoundFailure;
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::RosterIndex;
 use undertone_protocol::threshold::Rule;
+use undertone_protocol::{ProtocolError, RoundFailure};
 
 use crate::dice::Dice;
 use crate::honest::Round;
 use crate::justice;
+use crate::liar::{Liar, Shown, Tricks};
 use crate::mischief::Mischief;
 use crate::network::Weather;
 use crate::setup::{Setup, complete, numbers, ring};
@@ -39,6 +40,7 @@ fn a_dropout_in_each_phase_is_survived() {
     }
 }
 
+/// Spec.
 #[test]
 fn too_few_survivors_fail_the_round() {
     let mut round = round(3, complete(12, 3), &[]);
@@ -51,6 +53,7 @@ fn too_few_survivors_fail_the_round() {
     assert_eq!(round.run(), Err(failure));
 }
 
+/// Spec.
 #[test]
 fn a_corrupt_share_is_named_and_the_round_still_ends() {
     let mut round = round(4, complete(12, 3), &[4]);
@@ -62,6 +65,41 @@ fn a_corrupt_share_is_named_and_the_round_still_ends() {
     assert_eq!(aggregate.set_aside.len(), 12);
     let holders = aggregate.set_aside.iter().map(|s| s.holder);
     assert!(holders.into_iter().all(|holder| holder == RosterIndex(4)));
+}
+
+/// Each half of the clients is shown another U3, and signs it; then all see all statements.
+///
+/// Spec.
+#[test]
+fn split_survivors_are_refused_by_every_client() {
+    let rule = complete(12, 3);
+    let setup = Setup::new(6, 12, rule, BTreeSet::new());
+    let everyone = setup.honest();
+    let dice = Dice::new(6, 30);
+    let groups = std::slice::from_ref(&everyone);
+    let mut liar = Liar::open(setup, groups, false, dice, Trace::Silent);
+    let shown = everyone.iter().map(|client| {
+        let gone = u32::from(*client >= 6);
+        let shown = Shown {
+            directory: 0,
+            sharers: everyone.iter().copied().collect(),
+            survivors: (gone..12).collect(),
+        };
+        (*client, shown)
+    });
+    liar.play(&shown.collect(), &Tricks::default());
+    for client in liar.honest.values() {
+        assert_eq!(client.said.statements.len(), 1);
+        assert!(client.said.answers.is_empty());
+        let (phase, error) = client.said.refused.as_ref().unwrap();
+        assert_eq!(*phase, PhaseName::Unmask);
+        let few = ProtocolError::TooFew {
+            what: "witnesses' signatures on this client's view",
+            needed: 8,
+            found: 6,
+        };
+        assert_eq!(*error, few);
+    }
 }
 
 #[test]

@@ -15,10 +15,24 @@ use crate::liar::{Liar, Shown, Tricks};
 use crate::setup::{Setup, draw_rule};
 use crate::trace::Trace;
 
+/// How the honest clients are laid out over directories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// One directory; one client is left out of it.
+    Misled,
+    One,
+    /// Two, at random.
+    Split,
+    /// Two large ones. A member of the first is a phantom in the second, and its mask key is
+    /// opened under the first, where it counts as dropped.
+    Phantoms,
+}
+
 /// One to three attacks, and the round that they are tried on.
 pub(crate) struct Plan {
     pub(crate) attacks: BTreeSet<Attack>,
     pub(crate) liar: Liar,
+    layout: Layout,
 }
 
 impl Plan {
@@ -39,16 +53,27 @@ impl Plan {
             attacks.insert(dice.pick(&fitting));
         }
         if shape == Shape::Ring && dice.percent(50) {
-            attacks.insert(dice.pick(&[Attack::CutRing, Attack::RingHalves]));
+            attacks.insert(dice.pick(&[
+                Attack::CutRing,
+                Attack::RingHalves,
+                Attack::PrivateSharers,
+            ]));
         }
-        let split =
-            attacks.contains(&Attack::SplitDirectory) || attacks.contains(&Attack::Phantoms);
+        let layout = if attacks.contains(&Attack::Phantoms) && dice.percent(60) {
+            Layout::Phantoms
+        } else if attacks.contains(&Attack::Phantoms) || attacks.contains(&Attack::SplitDirectory) {
+            Layout::Split
+        } else if attacks.contains(&Attack::OtherModel) {
+            Layout::Misled
+        } else {
+            Layout::One
+        };
         let rule = draw_rule(&mut dice, shape);
         let room = 2 * rule.max_clients - rule.corrupt;
-        let members = if split {
-            dice.between(rule.max_clients.into(), room.into()) as u32
-        } else {
-            rule.max_clients
+        let members = match layout {
+            Layout::Phantoms => room - 1,
+            Layout::Split => dice.between(rule.max_clients.into(), room.into()) as u32,
+            Layout::One | Layout::Misled => rule.max_clients,
         };
         let members = members.min(48);
         let all: Vec<u32> = (0..members).collect();
@@ -63,10 +88,13 @@ impl Plan {
                 setup.corrupt
             )
         });
-        let misled = attacks.contains(&Attack::OtherModel) && !split;
-        let groups = groups(&setup, split, misled, &mut dice);
+        let groups = groups(&setup, layout, &mut dice);
         let liar = Liar::open(setup, &groups, dice.percent(50), dice, trace);
-        Self { attacks, liar }
+        Self {
+            attacks,
+            liar,
+            layout,
+        }
     }
 
     /// Plays the round.
@@ -97,8 +125,13 @@ impl Plan {
                 .copied()
                 .filter(|c| !liar.setup.corrupt.contains(c) && home(liar, *c) == directory)
                 .collect();
+            let aimed = self.layout == Layout::Phantoms;
             let spare = all.len().saturating_sub(liar.setup.params.min_survivors());
-            let absent = if liar.dice.percent(50) { 0 } else { spare };
+            let absent = if aimed || liar.dice.percent(50) {
+                0
+            } else {
+                spare
+            };
             let gone = liar.dice.some(&all, absent);
             let sharers: BTreeSet<u32> =
                 all.iter().copied().filter(|c| !gone.contains(c)).collect();
@@ -108,7 +141,15 @@ impl Plan {
             } else {
                 0
             };
-            let late = liar.dice.some(&rest, late);
+            let mut late = liar.dice.some(&rest, late);
+            if aimed {
+                let phantoms = liar.members(1).into_iter();
+                let phantoms = phantoms.filter(|c| directory == 0 && rest.contains(c));
+                late = phantoms
+                    .filter(|c| !liar.setup.corrupt.contains(c))
+                    .take(spare)
+                    .collect();
+            }
             let survivors = sharers
                 .iter()
                 .copied()
@@ -136,15 +177,15 @@ fn home(liar: &Liar, client: u32) -> usize {
 }
 
 /// Splits the honest clients over the directories.
-fn groups(setup: &Setup, split: bool, misled: bool, dice: &mut Dice) -> Vec<Vec<u32>> {
+fn groups(setup: &Setup, layout: Layout, dice: &mut Dice) -> Vec<Vec<u32>> {
     let rule = setup.params.rule;
     let most = (rule.max_clients - setup.corrupt.len() as u32) as usize;
     let least = (rule.min_clients as usize).saturating_sub(setup.corrupt.len());
     let mut honest = setup.honest();
-    if misled && honest.len() > least {
+    if layout == Layout::Misled && honest.len() > least {
         honest.remove(0);
     }
-    if !split {
+    if matches!(layout, Layout::One | Layout::Misled) {
         return vec![honest];
     }
     let shuffled: Vec<u32> = {
@@ -155,12 +196,21 @@ fn groups(setup: &Setup, split: bool, misled: bool, dice: &mut Dice) -> Vec<Vec<
         }
         out
     };
-    let border = dice.between(1, shuffled.len() as u64 - 1) as usize;
+    let aimed = layout == Layout::Phantoms;
+    let border = if aimed {
+        most.min(shuffled.len() - 1)
+    } else {
+        dice.between(1, shuffled.len() as u64 - 1) as usize
+    };
     let (mut first, mut second) = (shuffled[..border].to_vec(), shuffled[border..].to_vec());
     // Each is filled up with members of the other until it is large enough, and beyond.
     let fill = |group: &mut Vec<u32>, others: &[u32], dice: &mut Dice| {
         group.truncate(most);
-        let upto = least.max(dice.between(least as u64, most as u64) as usize);
+        let upto = if aimed {
+            most
+        } else {
+            dice.between(least as u64, most as u64) as usize
+        };
         let missing = upto.saturating_sub(group.len());
         group.extend(others.iter().take(missing));
         group.sort_unstable();

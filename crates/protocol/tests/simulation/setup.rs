@@ -70,6 +70,15 @@ pub(crate) fn ring(clients: u32, neighbours: u16, corrupt: u32, witnesses: u16) 
 
 /// Draws a rule: most rounds are small, since their number is what finds things.
 pub(crate) fn draw_rule(dice: &mut Dice, shape: Shape) -> Rule {
+    let mut rule = smallest_rule(dice, shape);
+    if dice.percent(30) {
+        rule.min_survivors = (rule.min_survivors + 1).min(rule.max_clients - 1);
+        rule.min_clients = rule.min_clients.max(rule.min_survivors);
+    }
+    rule
+}
+
+fn smallest_rule(dice: &mut Dice, shape: Shape) -> Rule {
     match shape {
         Shape::Complete => {
             let sizes = [4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 6, 6, 6, 7, 0];
