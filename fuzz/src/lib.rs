@@ -18,6 +18,7 @@ pub mod codec;
 pub mod edit;
 pub mod hostile;
 pub mod http_body;
+mod lies;
 pub mod packing;
 pub mod player;
 pub mod seeds;
