@@ -244,11 +244,14 @@ fn an_aggregator_does_not_pick_neighbours() {
         ),
         None
     );
+    let full = near.clone();
     let gone = near.iter().copied().find(|at| *at != own).unwrap();
     near.remove(&gone);
-    for picked in far {
-        let mut wanted = near.clone();
-        wanted.insert(picked);
+    // One instead of a neighbour; one beside them; a neighbour less.
+    let others = far.iter().flat_map(|picked| {
+        [&near, &full].map(|some| some.iter().chain([picked]).copied().collect())
+    });
+    for wanted in others.chain([near.clone()]) {
         let forged = DirectoryView::prove(&lab, &entries, &wanted);
         let what = "the list of this client's neighbours";
         let refused = refusal(&lab, &entries[3], &forged);
