@@ -40,7 +40,7 @@ fn a_dropout_in_each_phase_is_survived() {
     }
 }
 
-/// Spec.
+/// Spec.
 #[test]
 fn too_few_survivors_fail_the_round() {
     let mut round = round(3, complete(12, 3), &[]);
