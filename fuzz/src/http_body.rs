@@ -108,10 +108,6 @@ fn judge(answer: &Response<()>, body: &Bytes, head: bool) {
     if status.is_success() {
         return;
     }
-    // The framework's own answer to a path that is no UTF-8 once decoded: still plain text.
-    if body.starts_with(b"Invalid URL: Invalid UTF-8") {
-        return;
-    }
     let kind = answer
         .headers()
         .get(header::CONTENT_TYPE)

@@ -108,13 +108,9 @@ fn judge(shares: &[(u8, Share)], threshold: usize) {
     let mut slots: Vec<u8> = shares.iter().map(|(slot, _)| *slot).collect();
     slots.sort_unstable();
     slots.dedup();
-    // No round has a threshold below 2.
-    if threshold < 2 {
-        return;
-    }
     let distinct = slots.len() == shares.len() && !slots.contains(&255);
     let result = combine(&borrowed, threshold);
-    let sound = distinct && !shares.is_empty() && shares.len() == threshold;
+    let sound = distinct && threshold >= 2 && shares.len() == threshold;
     assert_eq!(
         result.is_ok(),
         sound,

@@ -344,6 +344,8 @@ async fn unknown_things() {
             400,
             "bad-request",
         ),
+        // Found by fuzzing: a path that is no text had an answer of the framework's own.
+        (Method::GET, "rounds/%ff/params".into(), 400, "bad-request"),
         (
             Method::GET,
             format!("rounds/{}/sum", setup.clients.round),

@@ -103,9 +103,13 @@ pub fn combine(shares: &[(u8, &Share)], threshold: usize) -> Result<Secret32, Pr
     let mut slots: Vec<u8> = shares.iter().map(|(slot, _)| *slot).collect();
     slots.sort_unstable();
     slots.dedup();
-    if slots.len() != threshold || shares.len() != threshold || slots.last() == Some(&u8::MAX) {
+    if threshold < 2
+        || slots.len() != threshold
+        || shares.len() != threshold
+        || slots.last() == Some(&u8::MAX)
+    {
         return Err(ProtocolError::Sharing(
-            "exactly t shares of distinct slots are needed",
+            "exactly t shares of distinct slots are needed, t >= 2",
         ));
     }
     interpolate(
@@ -179,6 +183,8 @@ mod tests {
             assert!(SystemSplitter.split(&secret, n, t).is_err(), "{n} {t}");
         }
         let shares = SystemSplitter.split(&secret, 255, 2).unwrap();
+        assert!(combine(&[], 0).is_err(), "found by fuzzing");
+        assert!(combine(&[(3, &shares[3])], 1).is_err());
         assert!(combine(&[(3, &shares[3]), (3, &shares[3])], 2).is_err());
         assert!(combine(&[(3, &shares[3])], 2).is_err());
         assert_eq!(recover(&shares, &[254, 0], 2), *secret.expose());

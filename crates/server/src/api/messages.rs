@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::Serialize;
 use undertone_protocol::aggregator::{CheckedInput, PhaseName};
 use undertone_protocol::id::{RosterIndex, TaskId};
 
 use super::rounds::{find, reached};
-use super::{body, parse_index};
+use super::{Path, body, parse_index};
 use crate::app::App;
 use crate::error::ServerError;
 use crate::phases::Phase;

@@ -13,10 +13,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Path;
+use axum::extract::FromRequestParts;
 use axum::http::header;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
+use serde::de::DeserializeOwned;
 use undertone_protocol::ProtocolError;
 use undertone_protocol::id::RosterIndex;
 
@@ -83,3 +85,16 @@ fn binary(bytes: Vec<u8>) -> Response {
 
 /// The one path parameter of most routes.
 type Id = Path<String>;
+
+/// The parts of a path; what cannot be read is a problem like any other.
+struct Path<T>(T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = axum::extract::Path::from_request_parts(parts, state).await;
+        path.map(|axum::extract::Path(path)| Self(path))
+            .map_err(|e| Problem::new(ProblemKind::BadRequest, e.body_text()))
+    }
+}

@@ -5,12 +5,12 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use undertone_protocol::aggregator::PhaseName;
 
-use super::{Id, binary, parse, parse_index, poll};
+use super::{Id, Path, binary, parse, parse_index, poll};
 use crate::app::App;
 use crate::driver::now_ms;
 use crate::phases::Phase;

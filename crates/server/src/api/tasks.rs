@@ -5,12 +5,12 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use super::{Id, binary, parse, poll};
+use super::{Id, Path, binary, parse, poll};
 use crate::app::App;
 use crate::problem::{Problem, ProblemKind};
 use crate::store::{Store, StoreError, TaskRecord, TaskStatus};
