@@ -1,5 +1,5 @@
 //! Every message may come again, and no other in its place: while its phase is open, after it has
-//! closed, and when the round is over.
+//! closed, and when the round is over. And who dealt no shares has none revealed.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,8 +11,10 @@
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::client::masked_input::payload_digest;
 use undertone_protocol::codec;
+use undertone_protocol::id::Position;
 use undertone_protocol::message::{
-    AdvertiseKeys, MASKED_INPUT_HEADER, MaskedInput, ShareKeysBody, Signed, Unmask,
+    AdvertiseKeys, MASKED_INPUT_HEADER, MaskedInput, RevealedShare, Revelation, Share,
+    ShareKeysBody, Signed, Unmask,
 };
 use undertone_server::{App, app};
 use undertone_tests::database::Database;
@@ -57,17 +59,22 @@ fn another(task: &Task, clients: &Clients, phase: PhaseName, message: &[u8]) -> 
     Some(bytes)
 }
 
-/// Spec.
-#[tokio::test]
-async fn every_message_may_come_again_and_no_other() {
+/// A service in this process, and the clients of its task's first round.
+async fn start(deadlines: [u32; 5]) -> (Database, Task, Clients) {
     let database = Database::sqlite();
-    let task = Task::create(database.url(), 5, 1, [60_000; 5]).await;
+    let task = Task::create(database.url(), 5, 1, deadlines).await;
     let listener = app::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
     let server = format!("http://{}", listener.local_addr().unwrap());
     let app = App::new(task.store.clone());
     tokio::spawn(app::serve(app, listener, std::future::pending()));
+    let clients = Clients::join(&task, &server).await;
+    (database, task, clients)
+}
 
-    let mut clients = Clients::join(&task, &server).await;
+/// Spec.
+#[tokio::test]
+async fn every_message_may_come_again_and_no_other() {
+    let (_database, task, mut clients) = start([60_000; 5]).await;
     let mut sent: Vec<(PhaseName, Vec<u8>)> = Vec::new();
     for phase in PhaseName::ALL {
         let message = clients.message(0).await;
@@ -110,4 +117,41 @@ async fn every_message_may_come_again_and_no_other() {
     let (sum, survivors) = sum_of(&task.rounds().await[0]);
     assert_eq!(survivors.len(), CLIENTS);
     assert_eq!(sum, clients.plain_sum(0..CLIENTS));
+}
+
+/// The last client is in the directory, but shared no keys.
+///
+/// Spec.
+#[tokio::test]
+async fn a_share_of_who_dealt_none_is_refused() {
+    let deadlines = [60_000, 2_000, 60_000, 60_000, 60_000];
+    let (_database, task, mut clients) = start(deadlines).await;
+    clients.all(PhaseName::AdvertiseKeys, 0..CLIENTS).await;
+    clients.left(PhaseName::AdvertiseKeys).await;
+    for phase in PhaseName::ALL.into_iter().skip(1).take(3) {
+        clients.all(phase, 0..CLIENTS - 1).await;
+        clients.left(phase).await;
+    }
+    let message = clients.message(0).await;
+    let mut answer = Signed::<Unmask>::decode(&message).unwrap().message;
+    for share in [RevealedShare::MaskKey, RevealedShare::SelfMask] {
+        answer.shares.truncate(CLIENTS - 1);
+        answer.shares.push(Revelation {
+            dealer: Position(4),
+            share: share(Share::from([9; 32])),
+        });
+        let round = clients.params.id();
+        let signed = Signed::sign(answer.clone(), round, &task.identities[0]).unwrap();
+        let reply = clients
+            .put(PhaseName::Unmask, 0, signed.encode().unwrap())
+            .await;
+        assert_eq!(reply, Reply::new(409, "view-mismatch"));
+    }
+    let reply = clients.put(PhaseName::Unmask, 0, message).await;
+    assert_eq!(reply, Reply::new(200, "accepted"));
+    clients.all(PhaseName::Unmask, 1..CLIENTS - 1).await;
+    clients.left(PhaseName::Unmask).await;
+    let (sum, survivors) = sum_of(&task.rounds().await[0]);
+    assert_eq!(survivors.len(), CLIENTS - 1);
+    assert_eq!(sum, clients.plain_sum(0..CLIENTS - 1));
 }

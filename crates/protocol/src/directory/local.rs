@@ -175,23 +175,20 @@ impl LocalDirectory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::directory::Directory;
+    use crate::directory::{Directory, check_entry};
     use crate::id::TaskId;
     use crate::keys::{EphemeralKey, IdentityKey, Secret32};
     use crate::params::tests::fields;
 
-    /// Members over a roster of another size would move nobody, but give another digest.
-    ///
-    /// Spec.
-    #[test]
-    fn members_are_over_the_roster() {
+    /// Parameters, roster, and every member's entry.
+    fn world() -> (RoundParams, Roster, Vec<Signed<Entry>>) {
         let params = RoundParams::new(fields(10)).unwrap();
         let identities: Vec<_> = (1..=10)
             .map(|seed| IdentityKey::from_seed(&Secret32::from([seed; 32])))
             .collect();
         let members = identities.iter().map(IdentityKey::public).collect();
         let roster = Roster::sign(&identities[0], TaskId::from([1; 16]), members).unwrap();
-        let entries: Vec<_> = (0_u8..)
+        let entries = (0_u8..)
             .zip(&identities)
             .map(|(client, identity)| {
                 let key = |offset| EphemeralKey::from_seed([client + offset; 32].into()).public();
@@ -203,6 +200,34 @@ mod tests {
                 Signed::sign(entry, params.id(), identity).unwrap()
             })
             .collect();
+        (params, roster, entries)
+    }
+
+    /// A client would find the key twice among its entries; the aggregator checks one at a time.
+    ///
+    /// Spec.
+    #[test]
+    fn one_key_for_both_uses_is_refused() {
+        let (params, roster, entries) = world();
+        let identity = IdentityKey::from_seed(&Secret32::from([4; 32]));
+        let check = |entry: &Entry| {
+            let signed = Signed::sign(entry.clone(), params.id(), &identity).unwrap();
+            check_entry(&params, &roster, &signed)
+        };
+        let mut entry = entries[3].message.clone();
+        assert_eq!(check(&entry), Ok(()));
+        entry.mask_key = entry.cipher_key;
+        let client = RosterIndex(3);
+        let detail = "one key serves for both uses";
+        assert_eq!(check(&entry), Err(ProtocolError::BadKey { client, detail }));
+    }
+
+    /// Members over a roster of another size would move nobody, but give another digest.
+    ///
+    /// Spec.
+    #[test]
+    fn members_are_over_the_roster() {
+        let (params, roster, entries) = world();
         let own = entries[3].message.clone();
         let directory = Directory::new(&params, &roster, entries).unwrap();
         let bytes = directory.encode_for(own.sender).unwrap();

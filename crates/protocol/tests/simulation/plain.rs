@@ -43,14 +43,37 @@ fn a_dropout_in_each_phase_is_survived() {
 /// Spec.
 #[test]
 fn too_few_survivors_fail_the_round() {
-    let mut round = round(3, complete(12, 3), &[]);
-    (0..5).for_each(|client| round.vanish(client, PhaseName::MaskedInput));
-    let failure = RoundFailure::TooFewClients {
-        phase: "MaskedInput",
-        needed: 8,
-        found: 7,
-    };
-    assert_eq!(round.run(), Err(failure));
+    let phases = [
+        (PhaseName::AdvertiseKeys, "AdvertiseKeys"),
+        (PhaseName::ShareKeys, "ShareKeys"),
+        (PhaseName::MaskedInput, "MaskedInput"),
+        (PhaseName::ConsistencyCheck, "ConsistencyCheck"),
+    ];
+    for (at, phase) in phases {
+        let mut round = round(3, complete(12, 3), &[]);
+        (0..5).for_each(|client| round.vanish(client, at));
+        let failure = RoundFailure::TooFewClients {
+            phase,
+            needed: 8,
+            found: 7,
+        };
+        assert_eq!(round.run(), Err(failure));
+    }
+}
+
+/// A client counts itself among the holders of its shares: t are left in all.
+///
+/// Spec.
+#[test]
+fn exactly_enough_survivors_end_the_round() {
+    for at in [PhaseName::ShareKeys, PhaseName::MaskedInput] {
+        let rule = complete(12, 3);
+        assert_eq!((rule.threshold, rule.min_survivors), (8, 8));
+        let mut round = round(3, rule, &[]);
+        (0..4).for_each(|client| round.vanish(client, at));
+        let aggregate = round.run().unwrap();
+        assert_eq!(aggregate.sum, round.setup.plain_sum(4..12), "{at}");
+    }
 }
 
 /// Spec.
