@@ -8,6 +8,9 @@ use crate::sources::root;
 /// Words that make a requirement.
 const WORDS: [&str; 3] = ["MUST", "SHOULD", "SHALL"];
 
+/// Where it says which requirements are withdrawn.
+const CHANGELOG: &str = "changelog.md";
+
 /// Where the words themselves are explained.
 const DEFINITION: (&str, &str) = ("conventions.md", "## 2.1 ");
 
@@ -86,7 +89,8 @@ impl Book {
         for (name, text) in pages {
             book.read(name, text);
         }
-        for (name, text) in pages {
+        // The changelog may speak of what is withdrawn.
+        for (name, text) in pages.iter().filter(|(name, _)| *name != CHANGELOG) {
             for (at, line) in (1..).zip(text.lines()) {
                 for id in Id::all(line) {
                     if !book.requirements.contains_key(&id) {
@@ -119,7 +123,7 @@ impl Book {
             .lines()
             .find_map(|line| number(line.strip_prefix("# ")?))
             .map_or(0, |(chapter, _)| chapter);
-        let mut order = Vec::new();
+        let mut numbers = BTreeSet::new();
         let mut open: Option<(usize, Id, String)> = None;
         let mut section = "";
         for (at, line) in (1..).zip(text.lines()) {
@@ -133,8 +137,9 @@ impl Book {
                 && let Some(id) = Id::all(id).first().copied()
             {
                 self.close(name, open.replace((at, id, words.to_owned())));
-                order.push(id);
-                if id.chapter != chapter {
+                if id.chapter == chapter {
+                    numbers.insert(id);
+                } else {
                     let problem = format!("{name}:{at}: {id} stands in chapter {chapter}");
                     self.problems.push(problem);
                 }
@@ -157,7 +162,7 @@ impl Book {
             }
         }
         self.close(name, open);
-        self.check_order(name, chapter, &order);
+        self.check_numbers(name, &numbers);
     }
 
     fn close(&mut self, name: &str, requirement: Option<(usize, Id, String)>) {
@@ -174,28 +179,22 @@ impl Book {
         }
     }
 
-    /// Numbers go up from 1; where one is left out, the changelog has to say that it is withdrawn.
-    fn check_order(&mut self, name: &str, chapter: u32, order: &[Id]) {
-        let log = self.pages.get("changelog.md").map_or("", String::as_str);
+    /// Numbers go from 1 without a gap, in any order: a requirement that is added later keeps the
+    /// others' numbers as they are. The changelog has to say which are withdrawn.
+    fn check_numbers(&mut self, name: &str, numbers: &BTreeSet<Id>) {
+        let log = self.pages.get(CHANGELOG).map_or("", String::as_str);
         let withdrawn: BTreeSet<Id> = log
             .lines()
             .filter(|line| line.contains("withdrawn"))
             .flat_map(Id::all)
             .collect();
-        let mut next = 1;
-        for id in order {
-            if id.chapter != chapter || id.number < next {
-                self.problems.push(format!("{name}: {id} does not follow"));
-                continue;
+        let Some(last) = numbers.last() else { return };
+        for number in 1..last.number {
+            let id = Id::new(last.chapter, number);
+            if !numbers.contains(&id) && !withdrawn.contains(&id) {
+                let problem = format!("{name}: {id} is missing before {last}");
+                self.problems.push(problem);
             }
-            for number in next..id.number {
-                let missing = Id::new(chapter, number);
-                if !withdrawn.contains(&missing) {
-                    let problem = format!("{name}: {missing} is missing before {id}");
-                    self.problems.push(problem);
-                }
-            }
-            next = id.number + 1;
         }
     }
 }
