@@ -114,7 +114,7 @@ def parameters(c):
         if c["log2"] is None:
             return ways == 0
         return abs(math.log2(ways) - math.log2(total) - c["log2"]) < 1e-5
-    policy = Policy(corrupt_fraction=Fraction(0), min_survivors=0)
+    policy = Policy(corrupt_fraction=Fraction(0), min_honest=0)
     p = Params.__new__(Params)
     roster = SimpleNamespace(digest=bytes(32), members=[])
     p.version = p.suite = p.round = p.length = 1
@@ -236,7 +236,7 @@ def whole_round(c):
     roster = Roster(B(c["roster"]), p.task, B(c["authority"]))
     assumed = c["assumed_corrupt"]
     assumed = None if assumed is None else Fraction(str(assumed))
-    p.check(p.task, p.round, roster, Policy(min_survivors=0, corrupt_fraction=assumed))
+    p.check(p.task, p.round, roster, Policy(min_honest=0, corrupt_fraction=assumed))
     kept = undertone_round.secrets, undertone_round.split
     try:
         return all(replay(client, c, p, roster) for client in c["clients"])

@@ -372,21 +372,17 @@ class Client:
             message = state.masked_input(dealt, x)
             record.write("spent", round_id, cost)  # R-8.9
             self.send(p, "masked-input", state.me, message)
-            self.wait(p, "masked-input")
+            late = self.wait(p, "masked-input", latest="unmask") == "unmask"
 
             message = state.consistency_check(get(path + "survivors", limit=1024 + clients))
-            if message is not None:
+            if message is not None and not late:  # R-9.11
                 record.write("signed", round_id)  # R-9.7
-                self.send(p, "consistency-check", state.me, message)
+                self.send(p, "consistency-check", state.me, message, unless="late-message")
             self.wait(p, "consistency-check")
 
             message = state.unmask(get(path + "statements", limit=8 + 164 * p.m))
             record.write("answered", round_id)  # R-10.9
-            try:
-                self.send(p, "unmask", state.me, message)
-            except Problem as problem:
-                if problem.name != "round-ended":  # R-14.11
-                    raise
+            self.send(p, "unmask", state.me, message, unless="round-ended")  # R-14.11
         finally:
             state.wipe()
         self.wait(p, "unmask")
@@ -394,10 +390,15 @@ class Client:
         result = self.server.json(path + "result", "round", "outcome", "survivors", limit=1 << 26)
         return state.check_result(result, packed)
 
-    def send(self, params, phase, me, message):
-        """Puts the message of a phase; the same bytes again where an answer was lost."""
+    def send(self, params, phase, me, message, unless=None):
+        """Puts the message of a phase; the same bytes again where an answer was lost. One kind of
+        problem may be no failure."""
         path = f"rounds/{params.id.hex()}/{phase}/{me}"
-        self.server.request("PUT", path, message, until=self.until(params, phase))
+        try:
+            self.server.request("PUT", path, message, until=self.until(params, phase))
+        except Problem as problem:
+            if problem.name != unless:
+                raise
 
     def status(self, round_id, query="", **options):
         return self.server.json(f"rounds/{round_id}/status{query}", "phase", **options)
@@ -407,9 +408,11 @@ class Client:
         deadline = params.deadlines[PHASES.index(phase)] / 1000
         return time.monotonic() + deadline + self.server.PATIENCE
 
-    def wait(self, params, phase):
-        """Waits until the next phase is open; raises if this client missed it (14.4)."""
+    def wait(self, params, phase, latest=None):
+        """Waits until the next phase is open, or one up to `latest`, and says which; raises if this
+        client missed it (14.4)."""
         names = PHASES + ["finished"]
+        most = names.index(latest) - names.index(phase) if latest else 1
         until, query = self.until(params, phase), f"?seen={phase}&wait=30"
         while True:
             started = time.monotonic()
@@ -419,8 +422,8 @@ class Client:
             if status["phase"] not in names:
                 raise Lost(f"an unknown phase {status['phase']!r}")
             ahead = names.index(status["phase"]) - names.index(phase)
-            if ahead == 1:
-                return
+            if 1 <= ahead <= most:
+                return status["phase"]
             if ahead > 1:
                 raise Lost("this client missed its turn")
             if time.monotonic() > until:
@@ -440,7 +443,7 @@ def main():
     option("--new", action="store_true", help="make the record: this client never took part yet")
     option("--update", help="file with a JSON list of d numbers (default: zeros)")
     option("--rounds", type=int, help="stop after so many rounds were offered")
-    option("--min-survivors", type=int, default=Policy.min_survivors)
+    option("--min-honest", type=int, default=Policy.min_honest)
     option("--corrupt", type=Fraction, help="fraction of the roster that may be corrupt")
     option("--allow-no-noise", action="store_true", help="accept a mechanism without noise")
     option("--epsilon", type=float, default=Policy.epsilon, help="privacy budget, delta 1e-5")
@@ -455,7 +458,7 @@ def main():
         return json.loads(read(options.update)) if options.update else [0.0] * len(adapter)
 
     policy = Policy(
-        min_survivors=options.min_survivors,
+        min_honest=options.min_honest,
         corrupt_fraction=options.corrupt,
         allow_no_noise=options.allow_no_noise,
         epsilon=options.epsilon,

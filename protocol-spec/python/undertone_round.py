@@ -64,7 +64,7 @@ class Roster:
 class Policy:
     """What the owner of a client wants (4.6)."""
 
-    min_survivors: int = 5
+    min_honest: int = 4
     max_length: int = 50_000_000
     max_update_clip: float = 1000.0
     min_noise_multiplier: float = 0.0
@@ -126,8 +126,8 @@ class Params:
             self.check_ring()
         assumed = policy.assumed_corrupt(len(roster.members))
         require(self.c >= assumed, f"R-4.18: made for {self.c} corrupt clients, not {assumed}")
-        enough = self.min_survivors >= policy.min_survivors
-        require(enough, "policy: too few survivors are enough")
+        enough = self.min_survivors - self.c >= policy.min_honest
+        require(enough, "policy: too few honest survivors are enough")
         require(self.length <= policy.max_length, "policy: the vector is too long")
 
     def check_ring(self):

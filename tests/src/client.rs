@@ -47,13 +47,24 @@ impl Trainer for MadeUp {
     }
 }
 
-/// At which message a client is held, and what lets it go on.
+/// Where in a phase a client is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Before it waits for the phase to open.
+    Waiting,
+    /// Before it sends its message.
+    Sending,
+}
+
+/// Where a client is held, and what lets it go on.
 #[derive(Debug, Clone)]
 pub struct Hold {
     /// The round.
     pub round: u32,
-    /// Before sending the message of this phase.
+    /// The phase.
     pub phase: PhaseName,
+    /// Where in the phase.
+    pub at: Moment,
     /// Becomes true when the client may go on.
     pub released: watch::Receiver<bool>,
 }
@@ -64,6 +75,16 @@ struct Recorder {
     hold: Option<Hold>,
 }
 
+impl Recorder {
+    async fn pause(&mut self, round: u32, phase: PhaseName, at: Moment) {
+        if let Some(hold) = &mut self.hold
+            && (hold.round, hold.phase, hold.at) == (round, phase, at)
+        {
+            let _ = hold.released.wait_for(|released| *released).await;
+        }
+    }
+}
+
 impl Observer for Recorder {
     async fn event(&mut self, event: Event<'_>) {
         match event {
@@ -72,12 +93,12 @@ impl Observer for Recorder {
                 self.inputs.0.lock().unwrap().insert(key, vector.clone());
             }
             Event::Sending { number, phase, .. } => {
-                if let Some(hold) = &mut self.hold
-                    && (hold.round, hold.phase) == (number.0, phase)
-                {
-                    let _ = hold.released.wait_for(|released| *released).await;
-                }
+                self.pause(number.0, phase, Moment::Sending).await;
             }
+            Event::Waiting {
+                number,
+                phase: Some(phase),
+            } => self.pause(number.0, phase, Moment::Waiting).await,
             Event::RoundLost { number, reason } => {
                 eprintln!("client {} lost round {number}: {reason}", self.client);
             }
@@ -107,7 +128,7 @@ pub fn spawn(
     };
     let mut policy = Policy::new(budget).unwrap();
     policy.allow_no_noise = true;
-    policy.min_survivors = 3;
+    policy.min_honest = 2;
     policy.trust = task.trust;
     let mut config = JoinConfig::new(
         server,

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chacha20::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use undertone_privacy::{Mechanism, Noise};
 use undertone_protocol::adapter::Adapter;
+use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::{RosterIndex, TaskId};
 use undertone_protocol::keys::{IdentityKey, IdentityPublicKey};
 use undertone_protocol::params::{RoundParams, Trust};
@@ -114,6 +116,19 @@ impl Task {
     /// All rounds so far.
     pub async fn rounds(&self) -> Vec<RoundRecord> {
         self.store.rounds(self.id).await.unwrap()
+    }
+
+    /// Waits until the first round has left a phase.
+    pub async fn leaves(&self, phase: PhaseName) {
+        for _ in 0..1200 {
+            match self.rounds().await.first().map(|round| &round.state) {
+                None => {}
+                Some(RoundState::Open { phase: open, .. }) if *open <= phase => {}
+                Some(_) => return,
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("the round never got past {phase}");
     }
 
     /// Whether all rounds have ended.

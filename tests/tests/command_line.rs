@@ -231,7 +231,7 @@ async fn a_task_from_the_command_line() {
                 .args(["--authority", &authority, "--model", &model])
                 .args(["--data", &at(&format!("client-{client}.jsonl"))])
                 .args(["--state", &at(&format!("state-{client}"))])
-                .args(["--min-survivors", "3", "--max-epsilon", "8"])
+                .args(["--min-honest", "2", "--max-epsilon", "8"])
                 .stdout(std::process::Stdio::piped())
                 .stderr(std::process::Stdio::piped())
                 .spawn()

@@ -17,7 +17,7 @@ use rand_core::{Rng, SeedableRng};
 use tokio::sync::watch;
 use undertone_protocol::aggregator::PhaseName;
 use undertone_server::store::{RoundState, Store};
-use undertone_tests::client::{Hold, Inputs, spawn};
+use undertone_tests::client::{Hold, Inputs, Moment, spawn};
 use undertone_tests::database::Database;
 use undertone_tests::service::Service;
 use undertone_tests::task::{Task, sum_of};
@@ -40,6 +40,7 @@ async fn killed_in(database: Database, phase: PhaseName) {
             let hold = (index == 0).then(|| Hold {
                 round: 1,
                 phase,
+                at: Moment::Sending,
                 released: released.clone(),
             });
             spawn(&task, index, &service.url(), state.path(), &inputs, hold)

@@ -25,7 +25,7 @@ use undertone_protocol::id::RosterIndex;
 use undertone_protocol::params::RoundParams;
 use undertone_protocol::vector::RingVector;
 use undertone_server::store::{GraphSettings, GraphShape};
-use undertone_tests::client::{Hold, Inputs, spawn};
+use undertone_tests::client::{Hold, Inputs, Moment, spawn};
 use undertone_tests::database::Database;
 use undertone_tests::service::Service;
 use undertone_tests::task::{LENGTH, Task, sum_of};
@@ -98,6 +98,7 @@ async fn mixed_round(clients: u16, pythons: u16, graph: GraphSettings) {
     let hold = Hold {
         round: 1,
         phase: PhaseName::MaskedInput,
+        at: Moment::Sending,
         released,
     };
     let of_the_sdk: Vec<_> = (pythons..clients)
@@ -188,8 +189,8 @@ fn join(
         .args([
             "--new",
             "--allow-no-noise",
-            "--min-survivors",
-            "3",
+            "--min-honest",
+            "2",
             "--rounds",
             "1",
         ])

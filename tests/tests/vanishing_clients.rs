@@ -13,8 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use undertone_protocol::aggregator::PhaseName;
-use undertone_server::store::{RoundState, Store};
-use undertone_tests::client::{Hold, Inputs, spawn};
+use undertone_tests::client::{Hold, Inputs, Moment, spawn};
 use undertone_tests::database::Database;
 use undertone_tests::service::Service;
 use undertone_tests::task::{Task, sum_of};
@@ -35,6 +34,7 @@ async fn vanishing_in(database: Database, phase: PhaseName) {
     let hold = Hold {
         round: 1,
         phase,
+        at: Moment::Sending,
         released,
     };
     let join = |index, hold| spawn(&task, index, &service.url(), state.path(), &inputs, hold);
@@ -44,7 +44,7 @@ async fn vanishing_in(database: Database, phase: PhaseName) {
         .collect();
 
     // Held before its message; as soon as the phase has closed without it, it is gone for good.
-    wait_until_past(&task, phase).await;
+    task.leaves(phase).await;
     vanishing.abort();
     assert!(vanishing.await.unwrap_err().is_cancelled());
     let back = join(0, None);
@@ -61,19 +61,6 @@ async fn vanishing_in(database: Database, phase: PhaseName) {
         assert_eq!(sum, inputs.sum(round.number.0, &survivors), "{phase}");
     }
     assert!(task.finished().await);
-}
-
-async fn wait_until_past(task: &Task, phase: PhaseName) {
-    for _ in 0..1200 {
-        if let Some(round) = task.store.rounds(task.id).await.unwrap().first() {
-            match round.state {
-                RoundState::Open { phase: open, .. } if open <= phase => {}
-                _ => return,
-            }
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("the round never got past {phase}");
 }
 
 macro_rules! phases {

@@ -63,9 +63,9 @@ pub(crate) struct JoinArgs {
     /// Delta of the budget
     #[arg(long, value_name = "DELTA", default_value = "1e-5")]
     delta: Delta,
-    /// The fewest clients to be summed with
-    #[arg(long, value_name = "N", default_value_t = 5)]
-    min_survivors: usize,
+    /// The fewest honest clients that a sum may be over, this one among them
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    min_honest: usize,
     /// Assume that this fraction of the roster may be corrupt, 0 to 1 (default: less than a third
     /// of up to 255 members, a tenth of more)
     #[arg(long, value_name = "FRACTION", value_parser = fraction)]
@@ -106,7 +106,7 @@ pub(crate) fn run(args: &JoinArgs, out: &mut impl Write) -> Result<(), CliError>
         epsilon: args.max_epsilon,
         delta: args.delta,
     })?;
-    policy.min_survivors = args.min_survivors;
+    policy.min_honest = args.min_honest;
     policy.trust.corrupt = args.corrupt;
     let identity = Arc::new(identity::load(&args.identity)?);
     let mut config = JoinConfig::new(

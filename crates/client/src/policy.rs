@@ -10,9 +10,10 @@ use undertone_protocol::params::{RoundParams, Trust};
 /// anything is sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Policy {
-    /// The fewest clients whose sum may be unmasked. The round's own threshold rule is checked in
-    /// any case; this is a floor of this client's own.
-    pub min_survivors: usize,
+    /// The fewest honest clients, this one among them, that its update is summed with: survivors
+    /// less those that the parameters take for corrupt, who know their own updates. The round's own
+    /// rules ask for two in any case; this is a floor of this client's own.
+    pub min_honest: usize,
     /// How many of the roster this client assumes to be corrupt: parameters made for fewer are
     /// declined.
     pub trust: Trust,
@@ -33,7 +34,7 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// A cautious policy within a budget: at least 5 survivors, a noise multiplier of 0.5 or more,
+    /// A cautious policy within a budget: at least 4 honest survivors, a noise multiplier of 0.5 or more,
     /// no mechanism without noise, an update norm of at most 100, at most 2^26 values, and no
     /// limit on rounds.
     ///
@@ -41,7 +42,7 @@ impl Policy {
     /// Never in practice: the constants are inside their ranges.
     pub fn new(budget: Budget) -> Result<Self, PrivacyError> {
         Ok(Self {
-            min_survivors: 5,
+            min_honest: 4,
             trust: Trust::default(),
             budget,
             min_noise_multiplier: NoiseMultiplier::new(0.5)?,
@@ -63,9 +64,11 @@ impl Policy {
         {
             return Err(DeclineReason::RoundLimit { limit });
         }
-        let (offered, floor) = (params.min_survivors(), self.min_survivors);
+        let corrupt = usize::try_from(params.rule.corrupt).unwrap_or(usize::MAX);
+        let offered = params.min_survivors().saturating_sub(corrupt);
+        let floor = self.min_honest;
         if offered < floor {
-            return Err(DeclineReason::MinSurvivors { offered, floor });
+            return Err(DeclineReason::HonestSurvivors { offered, floor });
         }
         let (offered, limit) = (params.vector_length(), self.max_vector_length);
         if offered > limit {
@@ -113,9 +116,12 @@ impl Policy {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeclineReason {
-    /// The sum of too few clients could be unmasked.
-    #[error("the round may end with {offered} survivors; this client's policy asks for {floor}")]
-    MinSurvivors {
+    /// The sum of too few honest clients could be unmasked.
+    #[error(
+        "the round may end with a sum over {offered} honest clients; this client's policy asks \
+         for {floor}"
+    )]
+    HonestSurvivors {
         /// What the parameters say.
         offered: usize,
         /// What the policy asks for.
@@ -280,12 +286,12 @@ mod tests {
     fn parameters_are_judged() {
         let mut policy = policy(8.0);
         assert_eq!(policy.check_params(&params(7, 10), 0), Ok(()));
-        policy.min_survivors = 8;
+        policy.min_honest = 5;
         assert_eq!(
             policy.check_params(&params(7, 10), 0),
-            Err(DeclineReason::MinSurvivors {
-                offered: 7,
-                floor: 8
+            Err(DeclineReason::HonestSurvivors {
+                offered: 4,
+                floor: 5
             })
         );
         assert_eq!(policy.check_params(&params(8, 10), 0), Ok(()));

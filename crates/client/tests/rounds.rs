@@ -146,7 +146,7 @@ fn policy() -> Policy {
         delta: Delta::new(1e-5).unwrap(),
     };
     let mut policy = Policy::new(budget).unwrap();
-    policy.min_survivors = 4;
+    policy.min_honest = 2;
     policy
 }
 

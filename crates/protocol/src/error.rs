@@ -110,7 +110,7 @@ pub enum RoundFailure {
         needed: usize,
         /// How many good shares there are.
         found: usize,
-        /// More holders answered without a good share than clients can be corrupt: then the
+        /// More holders answered without a share of this dealer than can be corrupt: then the
         /// dealer is at fault, and not its holders.
         dealt_badly: bool,
     },

@@ -179,6 +179,33 @@ fn signature_input(label: Label, context: &[u8], message: &[u8]) -> Vec<u8> {
 )]
 pub struct EphemeralPublicKey([u8; 32]);
 
+/// The points of order 1, 2, 4 and 8 of Curve25519 and of its twist, in every encoding below 2^255
+/// (RFC 7748, section 6.1, and its errata): 0, 1, p - 1, p, p + 1, and the two of order 8.
+const LOW_ORDER: [[u8; 32]; 7] = [
+    [0; 32],
+    near_p(0x01, 0x00, 0x00),
+    near_p(0xec, 0xff, 0x7f),
+    near_p(0xed, 0xff, 0x7f),
+    near_p(0xee, 0xff, 0x7f),
+    [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4,
+        0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49,
+        0xb8, 0x00,
+    ],
+    [
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef,
+        0x5b, 0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f,
+        0x11, 0x57,
+    ],
+];
+
+/// A number of which all bytes but the lowest and the highest are alike, little-endian.
+const fn near_p(low: u8, middle: u8, high: u8) -> [u8; 32] {
+    let mut bytes = [middle; 32];
+    (bytes[0], bytes[31]) = (low, high);
+    bytes
+}
+
 impl EphemeralPublicKey {
     /// The raw bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
@@ -195,11 +222,10 @@ impl EphemeralPublicKey {
 
     /// Whether every X25519 result with this key is zero: the point has low order.
     pub fn is_low_order(&self) -> bool {
-        // Clamping makes any scalar a multiple of the cofactor, so this one finds all of them.
-        let probe = StaticSecret::from([1; 32]);
-        !probe
-            .diffie_hellman(&PublicKey::from(self.0))
-            .was_contributory()
+        let mut bytes = self.0;
+        // X25519 ignores the top bit.
+        bytes[31] &= 0x7f;
+        LOW_ORDER.contains(&bytes)
     }
 }
 
@@ -307,6 +333,30 @@ mod tests {
                 .public()
                 .is_low_order()
         );
+    }
+
+    /// The list is complete for what it says, and the probe of X25519 itself agrees.
+    #[test]
+    fn listed_keys_have_low_order_and_others_do_not() {
+        let own = EphemeralKey::from_seed(Secret32::from([7; 32]));
+        let contributes = |key: EphemeralPublicKey| {
+            let peer = (RosterIndex(0), key);
+            own.agree(peer, Label::Seal, RoundId::from([0; 32]), &[])
+                .is_ok()
+        };
+        for (i, mut bytes) in LOW_ORDER.into_iter().enumerate() {
+            for _ in 0..2 {
+                let key = EphemeralPublicKey::from(bytes);
+                assert!(key.is_low_order() && !contributes(key), "{i}");
+                bytes[31] ^= 0x80;
+            }
+        }
+        for i in 0..100 {
+            let mut bytes = [i; 32];
+            bytes[7] ^= 0x55;
+            let key = EphemeralPublicKey::from(bytes);
+            assert_eq!(key.is_low_order(), !contributes(key), "{i}");
+        }
     }
 
     /// Spec.

@@ -100,8 +100,8 @@ fn flags_change_what_they_name() {
     assert_eq!(roster["k"], usual["k"]);
     assert_eq!(roster["corrupt_clients"], 100);
 
-    let wide = json(&format!("{line} --max-clients 1500"));
-    assert_eq!(wide["corrupt_clients"], 150);
+    let wide = json(&format!("{line} --max-clients 1050"));
+    assert_eq!(wide["corrupt_clients"], 105);
     let more = json(&format!("{line} --security-bits 90 --correctness-bits 25"));
     assert!(more["k"].as_u64() > usual["k"].as_u64());
     assert_eq!(json(&format!("{line} --ring")), usual);

@@ -58,13 +58,16 @@ impl<O: Observer> Seat<'_, O> {
 
     /// ConsistencyCheck: a witness signs one statement a round, ever.
     async fn sign_view(&mut self, state: SentInput) -> Result<SignedStatement, Stop> {
-        self.wait_for(MaskedInput, ConsistencyCheck).await?;
+        let open = self.wait_to_pass(MaskedInput, ConsistencyCheck).await?;
         let survivors = self.fetch(ConsistencyCheck, "survivors").await?;
         let (state, message) = state.consistency_check(&survivors)?;
         // Also where this client is no witness: its view of the round is fixed from here on.
         self.journal.sign(self.round).await?;
-        if let Some(message) = message {
-            self.send(ConsistencyCheck, message).await?;
+        // The phase closes when the other witnesses have signed, or at its deadline. Whoever comes
+        // later does not sign, but is needed in Unmask all the same.
+        if let Some(message) = message.filter(|_| open == ConsistencyCheck) {
+            let sent = self.send(ConsistencyCheck, message).await;
+            unless_refused(sent, &ProblemKind::LateMessage)?;
         }
         Ok(state)
     }
@@ -75,15 +78,20 @@ impl<O: Observer> Seat<'_, O> {
         let statements = self.fetch(Unmask, "statements").await?;
         let message = off_runtime(move || state.unmask(&statements)).await??;
         self.journal.answer(self.round).await?;
-        match self.send(Unmask, message).await {
-            // The answer to an earlier attempt may have been lost: the result says what became
-            // of the round.
-            Err(Stop::Lost(LostReason::Request(RequestError::Refused(problem))))
-                if problem.kind == ProblemKind::RoundEnded =>
-            {
-                Ok(())
-            }
-            sent => sent,
+        // The answer to an earlier attempt may have been lost: the result says what became of the
+        // round.
+        unless_refused(self.send(Unmask, message).await, &ProblemKind::RoundEnded)
+    }
+}
+
+/// Takes a refusal of this kind for no failure.
+fn unless_refused(sent: Result<(), Stop>, kind: &ProblemKind) -> Result<(), Stop> {
+    match sent {
+        Err(Stop::Lost(LostReason::Request(RequestError::Refused(problem))))
+            if problem.kind == *kind =>
+        {
+            Ok(())
         }
+        sent => sent,
     }
 }

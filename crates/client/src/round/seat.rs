@@ -76,6 +76,18 @@ impl<O: Observer> Seat<'_, O> {
         before: PhaseName,
         phase: PhaseName,
     ) -> Result<(), Stop> {
+        match self.wait_to_pass(before, phase).await? {
+            open if open == phase => Ok(()),
+            open => Err(missed(phase.text(), Stage::Open(open))),
+        }
+    }
+
+    /// Waits until `phase` or a later one is open, and says which.
+    pub(super) async fn wait_to_pass(
+        &mut self,
+        before: PhaseName,
+        phase: PhaseName,
+    ) -> Result<PhaseName, Stop> {
         let number = self.number;
         let event = Event::Waiting {
             number,
@@ -83,7 +95,7 @@ impl<O: Observer> Seat<'_, O> {
         };
         self.observer.event(event).await;
         match self.wait_beyond(before).await? {
-            Stage::Open(open) if open == phase => Ok(()),
+            Stage::Open(open) if open >= phase => Ok(open),
             stage => Err(missed(phase.text(), stage)),
         }
     }

@@ -97,8 +97,21 @@ impl MemoryAggregator {
             State::AdvertiseKeys(..) | State::Finished(_) => Ok(None),
             State::ShareKeys(phase, _) => phase.directory().encode_for(client).map(Some),
             State::MaskedInput(phase, ..) => phase.dealt_to(client).map(Some),
-            State::ConsistencyCheck(phase, ..) => phase.survivors_encoded().map(Some),
+            State::ConsistencyCheck(..) => self.survivors(),
             State::Unmask(phase, ..) => Ok(Some(phase.statements().to_vec())),
+        }
+    }
+
+    /// The set U3, encoded, from ConsistencyCheck to the end of the round: a slow client that is no
+    /// witness may ask for it when the witnesses have signed already.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Malformed`] beyond 2^30 clients.
+    pub fn survivors(&self) -> Result<Option<Vec<u8>>, ProtocolError> {
+        match &self.state {
+            State::ConsistencyCheck(phase, ..) => phase.survivors_encoded().map(Some),
+            State::Unmask(phase, ..) => phase.checked().survivors_encoded().map(Some),
+            _ => Ok(None),
         }
     }
 

@@ -117,7 +117,7 @@ impl UnmaskPhase {
             client,
             needed,
             found: shares.len(),
-            dealt_badly: withheld > Position(params.rule.corrupt).index(),
+            dealt_badly: withheld > Position(params.rule.corrupt_holders()).index(),
         })?;
         let secret = shamir::combine(chosen, needed).map_err(|e| inconsistent(&e))?;
         let good = match self.expected_kind(dealer) {

@@ -63,6 +63,17 @@ impl Rule {
         }
     }
 
+    /// How many holders of one dealer's shares can be corrupt: c, and on the ring at most e in the
+    /// window on each side, e = t - k/2 - 1.
+    pub fn corrupt_holders(&self) -> u32 {
+        let per_side = self.threshold.saturating_sub(self.neighbours / 2);
+        let around = u32::from(per_side.saturating_sub(1)).saturating_mul(2);
+        match self.shape() {
+            Shape::Complete => self.corrupt,
+            Shape::Ring => self.corrupt.min(around),
+        }
+    }
+
     /// Checks every rule. On the ring each of the two that hold by chance may fail with probability
     /// 2^-`security_bits`; on the complete graph nothing is left to chance and the bits are unused.
     ///
@@ -319,6 +330,21 @@ mod tests {
             let error = rule.check(80).expect_err(&format!("case {i}"));
             assert!(error.contains(names), "case {i}: {error}");
         }
+    }
+
+    #[test]
+    fn corrupt_holders_are_those_of_two_windows() {
+        assert_eq!(Rule::complete(10, 3).corrupt_holders(), 3);
+        // e = 136 - 89 - 1 = 46 on each side; 92 of the 100 corrupt clients.
+        assert_eq!(ring().corrupt_holders(), 92);
+        assert_eq!(
+            Rule {
+                corrupt: 20,
+                ..ring()
+            }
+            .corrupt_holders(),
+            20
+        );
     }
 
     /// A ring of five places: nobody corrupt, or anybody.
