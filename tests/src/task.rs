@@ -20,6 +20,7 @@ use undertone_server::store::{
     AnyStore, GraphSettings, RoundRecord, RoundState, Store, StoredResult, TaskSettings, TaskStatus,
 };
 use undertone_server::task::TaskDefinition;
+use undertone_server::{App, app};
 
 /// The values of the adapter: d of every round.
 pub const LENGTH: usize = 1000;
@@ -111,6 +112,15 @@ impl Task {
             },
             store,
         }
+    }
+
+    /// Runs the service in this process, on a free port, to the end of the test; returns its URL.
+    pub async fn serve(&self) -> String {
+        let listener = app::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let app = App::new(self.store.clone());
+        tokio::spawn(app::serve(app, listener, std::future::pending()));
+        server
     }
 
     /// All rounds so far.

@@ -13,7 +13,6 @@ use undertone_protocol::codec;
 use undertone_protocol::id::RosterIndex;
 use undertone_protocol::message::{ShareKeysBody, Signed};
 use undertone_server::store::RoundState;
-use undertone_server::{App, app};
 use undertone_tests::database::Database;
 use undertone_tests::raw::{Clients, Reply};
 use undertone_tests::task::{Task, sum_of};
@@ -28,13 +27,7 @@ async fn a_bad_dealer_is_named_and_barred() {
     // The second round's AdvertiseKeys closes by its deadline: one client is missing.
     let deadlines = [2_000, 60_000, 60_000, 60_000, 60_000];
     let task = Task::create(database.url(), 5, 2, deadlines).await;
-    let listener = app::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
-    let server = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(app::serve(
-        App::new(task.store.clone()),
-        listener,
-        std::future::pending(),
-    ));
+    let server = task.serve().await;
 
     let mut clients = Clients::join(&task, &server).await;
     let round = clients.round.clone();

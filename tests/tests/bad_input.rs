@@ -17,7 +17,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::RosterIndex;
 use undertone_protocol::message::{AdvertiseKeys, MASKED_INPUT_HEADER, Signed};
-use undertone_server::{App, app};
 use undertone_tests::database::Database;
 use undertone_tests::raw::{Clients, Reply};
 use undertone_tests::task::{Task, sum_of};
@@ -41,20 +40,13 @@ impl Setup {
     async fn on(database: Database) -> Self {
         let deadlines = [60_000, 60_000, 1_500, 60_000, 60_000];
         let task = Task::create(database.url(), CLIENTS, 1, deadlines).await;
-        let listener = app::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let service = app::serve(
-            App::new(task.store.clone()),
-            listener,
-            std::future::pending(),
-        );
-        tokio::spawn(service);
-        let clients = Clients::join(&task, &format!("http://{address}")).await;
+        let server = task.serve().await;
+        let clients = Clients::join(&task, &server).await;
         Self {
             _database: database,
             task,
             clients,
-            address,
+            address: server.replace("http://", ""),
         }
     }
 

@@ -14,7 +14,6 @@ use undertone_protocol::codec;
 use undertone_protocol::keys::{EphemeralKey, Secret32};
 use undertone_protocol::message::{AdvertiseKeys, ShareKeysBody, Signed};
 use undertone_protocol::transcript::seed_commitment;
-use undertone_server::{App, app};
 use undertone_tests::database::Database;
 use undertone_tests::raw::{Clients, Reply};
 use undertone_tests::task::Task;
@@ -26,10 +25,7 @@ const CLIENTS: usize = 5;
 async fn keys_and_seeds_are_draws_of_their_own() {
     let database = Database::sqlite();
     let task = Task::create(database.url(), 5, 1, [60_000; 5]).await;
-    let listener = app::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
-    let server = format!("http://{}", listener.local_addr().unwrap());
-    let app = App::new(task.store.clone());
-    tokio::spawn(app::serve(app, listener, std::future::pending()));
+    let server = task.serve().await;
 
     let mut clients = Clients::join(&task, &server).await;
     let mut advertised = Vec::new();

@@ -16,7 +16,6 @@ use undertone_protocol::message::{
     AdvertiseKeys, MASKED_INPUT_HEADER, MaskedInput, RevealedShare, Revelation, Share,
     ShareKeysBody, Signed, Unmask,
 };
-use undertone_server::{App, app};
 use undertone_tests::database::Database;
 use undertone_tests::raw::{Clients, Reply};
 use undertone_tests::task::{Task, sum_of};
@@ -63,10 +62,7 @@ fn another(task: &Task, clients: &Clients, phase: PhaseName, message: &[u8]) -> 
 async fn start(deadlines: [u32; 5]) -> (Database, Task, Clients) {
     let database = Database::sqlite();
     let task = Task::create(database.url(), 5, 1, deadlines).await;
-    let listener = app::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
-    let server = format!("http://{}", listener.local_addr().unwrap());
-    let app = App::new(task.store.clone());
-    tokio::spawn(app::serve(app, listener, std::future::pending()));
+    let server = task.serve().await;
     let clients = Clients::join(&task, &server).await;
     (database, task, clients)
 }

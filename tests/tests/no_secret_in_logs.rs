@@ -14,7 +14,6 @@ use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::keys::{EphemeralKey, Secret32};
 use undertone_protocol::mask;
 use undertone_protocol::vector::RingVector;
-use undertone_server::{App, app};
 use undertone_tests::client::{Inputs, spawn};
 use undertone_tests::database::Database;
 use undertone_tests::raw::Clients;
@@ -36,13 +35,7 @@ async fn a_traced_round_prints_no_secret() {
     let database = Database::sqlite();
     let deadlines = [60_000, 60_000, 2_000, 60_000, 60_000];
     let task = Task::create(database.url(), 5, 2, deadlines).await;
-    let listener = app::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
-    let server = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(app::serve(
-        App::new(task.store.clone()),
-        listener,
-        std::future::pending(),
-    ));
+    let server = task.serve().await;
 
     let mut clients = Clients::join(&task, &server).await;
     let mut printed = clients.printed();

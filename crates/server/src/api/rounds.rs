@@ -97,8 +97,8 @@ async fn describe<S: Store>(app: &App<S>, round: RoundRecord) -> Result<StatusJs
         RoundState::Open { phase, deadline } => {
             status.received = app.store().count(round.id, *phase).await?;
             status.closes_in_ms = deadline.saturating_sub(now_ms());
-            let most = *RoundParams::decode(&round.params)?.directory_sizes().end();
             if let Ok(rebuilt) = app.phases().load(app.store(), &round, *phase).await? {
+                let most = *rebuilt.context().params().directory_sizes().end();
                 status.expected = rebuilt.expected().unwrap_or(most);
             }
         }
