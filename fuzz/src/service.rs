@@ -12,7 +12,7 @@ use undertone_protocol::id::{RoundId, RoundNumber, TaskId};
 use undertone_protocol::keys::IdentityKey;
 use undertone_protocol::params::RoundParams;
 use undertone_protocol::roster::Roster;
-use undertone_server::App;
+use undertone_server::{App, Settings};
 use undertone_server::store::{AnyStore, GraphSettings, NewRound, Store, TaskSettings};
 use undertone_server::task::{TaskDefinition, TaskView};
 
@@ -68,7 +68,7 @@ pub(crate) async fn start() -> (Arc<App<AnyStore>>, Vec<Served>) {
     std::fs::create_dir_all(&directory).expect("a temporary directory");
     let database = format!("sqlite:{}", directory.join("service.db").display());
     let store = AnyStore::connect(&database).await.expect("a database");
-    let app = App::new(store);
+    let app = App::new(store, Settings::default());
     let mut rounds = Vec::new();
     for phase in PhaseName::ALL {
         rounds.push(serve_until(&app, phase).await);

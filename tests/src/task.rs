@@ -20,7 +20,7 @@ use undertone_server::store::{
     AnyStore, GraphSettings, RoundRecord, RoundState, Store, StoredResult, TaskSettings, TaskStatus,
 };
 use undertone_server::task::TaskDefinition;
-use undertone_server::{App, app};
+use undertone_server::{App, Settings, app};
 
 /// The values of the adapter: d of every round.
 pub const LENGTH: usize = 1000;
@@ -118,7 +118,7 @@ impl Task {
     pub async fn serve(&self) -> String {
         let listener = app::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
-        let app = App::new(self.store.clone());
+        let app = App::new(self.store.clone(), Settings::default());
         tokio::spawn(app::serve(app, listener, std::future::pending()));
         server
     }

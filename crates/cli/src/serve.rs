@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 use undertone_server::store::AnyStore;
-use undertone_server::{App, app};
+use undertone_server::{App, Settings, app};
 
 use crate::error::CliError;
 
@@ -48,7 +48,11 @@ pub(crate) fn run(args: &ServeArgs, out: &mut impl Write) -> Result<(), CliError
         let address = listener.local_addr()?;
         writeln!(out, "listening on http://{address}")?;
         out.flush()?;
-        app::serve(App::new(store.clone()), listener, stopped()).await?;
+        let settings = Settings {
+            database: args.database.clone(),
+            listen: args.listen,
+        };
+        app::serve(App::new(store.clone(), settings), listener, stopped()).await?;
         store.close().await;
         Ok(())
     })

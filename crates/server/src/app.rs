@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower_http::trace::TraceLayer;
 
+use crate::config::Settings;
 use crate::error::ServerError;
 use crate::phases::Phases;
 use crate::store::Store;
@@ -19,6 +20,7 @@ use crate::{api, driver};
 #[derive(Debug)]
 pub struct App<S> {
     store: S,
+    settings: Settings,
     phases: Phases,
     messages: watch::Sender<()>,
     phase_changes: watch::Sender<()>,
@@ -26,9 +28,10 @@ pub struct App<S> {
 
 impl<S: Store> App<S> {
     /// A service over a store.
-    pub fn new(store: S) -> Arc<Self> {
+    pub fn new(store: S, settings: Settings) -> Arc<Self> {
         Arc::new(Self {
             store,
+            settings,
             phases: Phases::default(),
             messages: watch::Sender::new(()),
             phase_changes: watch::Sender::new(()),
@@ -38,6 +41,11 @@ impl<S: Store> App<S> {
     /// The store.
     pub fn store(&self) -> &S {
         &self.store
+    }
+
+    /// The operator's settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The phases of rounds.

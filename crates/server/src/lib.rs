@@ -8,12 +8,14 @@
 //! | what moves a round forward | [`driver`] |
 //! | how a phase is rebuilt after a restart | [`phases`] |
 //! | the running service | [`app`] |
+//! | what an operator can set | [`config`] |
 //!
 //! The service is trusted for liveness only. It holds no secret of any client: every message it
 //! stores is public or sealed to another client, and masked vectors exist only as a running sum.
 
 mod api;
 pub mod app;
+pub mod config;
 pub mod driver;
 pub mod error;
 pub mod phases;
@@ -22,4 +24,5 @@ pub mod store;
 pub mod task;
 
 pub use app::{App, serve};
+pub use config::Settings;
 pub use error::ServerError;

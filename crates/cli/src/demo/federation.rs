@@ -79,7 +79,7 @@ pub(super) async fn run(
     let listener = app::listen(([127, 0, 0, 1], 0).into()).await?;
     let server = format!("http://{}", listener.local_addr()?);
     let service = tokio::spawn(app::serve(
-        App::new(store.clone()),
+        App::new(store.clone(), undertone_server::Settings::default()),
         listener,
         std::future::pending::<()>(),
     ));
