@@ -13,6 +13,7 @@ use undertone_protocol::keys::IdentityKey;
 use undertone_protocol::params::RoundParams;
 use undertone_protocol::roster::Roster;
 use undertone_server::{App, Settings};
+use undertone_server::schedule::ScheduleSettings;
 use undertone_server::store::{AnyStore, GraphSettings, NewRound, Store, TaskSettings};
 use undertone_server::task::{TaskDefinition, TaskView};
 
@@ -160,6 +161,7 @@ fn definition(roster: Roster) -> TaskDefinition {
             cohort: 4,
             min_survivors: 3,
             graph: GraphSettings::default(),
+            schedule: ScheduleSettings::default(),
             bits: 20,
             server_learning_rate: 1.0,
             deadlines_ms: [1000; 5],

@@ -16,6 +16,7 @@ use undertone_protocol::roster::Roster;
 use undertone_protocol::threshold::Rule;
 use undertone_protocol::vector::RingVector;
 use undertone_server::driver::now_ms;
+use undertone_server::schedule::ScheduleSettings;
 use undertone_server::store::{
     AnyStore, GraphSettings, RoundRecord, RoundState, Store, StoredResult, TaskSettings, TaskStatus,
 };
@@ -86,6 +87,7 @@ impl Task {
                 cohort: clients.into(),
                 min_survivors: rule.min_survivors,
                 graph,
+                schedule: ScheduleSettings::default(),
                 bits: 24,
                 server_learning_rate: 1.0,
                 deadlines_ms,

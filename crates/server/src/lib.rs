@@ -6,6 +6,7 @@
 //! | what a task is | [`task`] |
 //! | what a request may do | `api`, with errors in [`problem`] |
 //! | what moves a round forward | [`driver`] |
+//! | how a round is planned | [`schedule`] |
 //! | how a phase is rebuilt after a restart | [`phases`] |
 //! | the running service | [`app`] |
 //! | what an operator can set | [`config`] |
@@ -20,6 +21,7 @@ pub mod driver;
 pub mod error;
 pub mod phases;
 pub mod problem;
+pub mod schedule;
 pub mod store;
 pub mod task;
 

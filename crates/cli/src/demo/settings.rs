@@ -6,6 +6,7 @@ use undertone_privacy::{
 };
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::threshold::{Rule, default_corruptions};
+use undertone_server::schedule::ScheduleSettings;
 use undertone_server::store::{GraphSettings, TaskSettings};
 use undertone_training::{LoraConfig, PrivacyConfig, Projection, TrainingConfig};
 
@@ -91,6 +92,7 @@ impl Settings {
             cohort: CLIENTS.into(),
             min_survivors: rule().min_survivors,
             graph: GraphSettings::default(),
+            schedule: ScheduleSettings::default(),
             bits: 32,
             server_learning_rate: 1.0,
             deadlines_ms: [TRAINING_MS, PHASE_MS, PHASE_MS, PHASE_MS, PHASE_MS],

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::{Digest, ModelDigest, RosterIndex, RoundId, RoundNumber, TaskId};
 
+use crate::schedule::ScheduleSettings;
+
 /// How the rounds of a task are run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -17,6 +19,9 @@ pub struct TaskSettings {
     /// Who masks with whom, and against whom that is safe.
     #[serde(default)]
     pub graph: GraphSettings,
+    /// How many clients are admitted, and how long phases may take.
+    #[serde(default)]
+    pub schedule: ScheduleSettings,
     /// Ring width b, 8 to 64.
     pub bits: u8,
     /// Factor on the mean update before it is added to the adapter; 1 is plain averaging.

@@ -6,6 +6,7 @@ use tempfile::TempDir;
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, RoundNumber, TaskId};
 use undertone_protocol::vector::{Ring, RingVector};
+use undertone_server::schedule::ScheduleSettings;
 use undertone_server::store::{
     AnyStore, GraphSettings, NewRound, NewTask, PutOutcome, Store, StoredMessage, TaskSettings,
 };
@@ -40,6 +41,7 @@ pub(crate) fn new_task(rounds: u32) -> NewTask {
             cohort: 12,
             min_survivors: 8,
             graph: GraphSettings::default(),
+            schedule: ScheduleSettings::default(),
             bits: 24,
             server_learning_rate: 0.1,
             deadlines_ms: [1, 2, 3, 4, u32::MAX],
