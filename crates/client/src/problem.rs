@@ -84,6 +84,20 @@ kinds! {
     MethodNotAllowed = "method-not-allowed";
     /// A request that makes no sense to the server.
     BadRequest = "bad-request";
+    /// No valid token came with the request.
+    Unauthorized = "unauthorized";
+    /// The token does not allow this.
+    Forbidden = "forbidden";
+    /// No such token.
+    UnknownToken = "unknown-token";
+    /// Something else of this id is there.
+    AlreadyExists = "already-exists";
+    /// The task has finished or was cancelled.
+    TaskEnded = "task-ended";
+    /// The enrolment token is unknown, used or expired.
+    EnrolmentRefused = "enrolment-refused";
+    /// It was erased, its retention time being over.
+    Erased = "erased";
     /// The server cannot serve this now.
     Unavailable = "unavailable";
     /// The server failed.

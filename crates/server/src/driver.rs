@@ -18,8 +18,8 @@ use crate::app::App;
 use crate::error::ServerError;
 use crate::phases::{self, Phase};
 use crate::store::{
-    NewRound, Outcome, RoundRecord, RoundState, Store, StoreError, StoredResult, TaskRecord,
-    TaskStatus,
+    NewRound, Outcome, RoundRecord, RoundState, Store, StoreError, StoredResult, TaskControl,
+    TaskRecord, TaskStatus,
 };
 use crate::task::{self, TaskView};
 
@@ -68,7 +68,9 @@ async fn drive_all<S: Store>(app: &App<S>) -> Result<Option<u64>, ServerError> {
 
 async fn drive_task<S: Store>(app: &App<S>, task: &TaskRecord) -> Result<Option<u64>, ServerError> {
     let Some(round) = app.store().open_round_of(task.id).await? else {
-        open_round(app, task).await?;
+        if task.control == TaskControl::Run {
+            open_round(app, task).await?;
+        }
         return Ok(None);
     };
     let RoundState::Open { phase, deadline } = round.state else {

@@ -5,6 +5,7 @@
 //! | what is remembered | [`store`] |
 //! | what a task is | [`task`] |
 //! | what a request may do | `api`, with errors in [`problem`] |
+//! | who may ask for it | [`auth`] |
 //! | what moves a round forward | [`driver`] |
 //! | how a round is planned | [`schedule`] |
 //! | how a phase is rebuilt after a restart | [`phases`] |
@@ -16,6 +17,7 @@
 
 mod api;
 pub mod app;
+pub mod auth;
 pub mod config;
 pub mod driver;
 pub mod error;

@@ -91,6 +91,20 @@ kinds! {
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, "The method is not allowed";
     /// The path or query cannot be read.
     BadRequest = "bad-request", BAD_REQUEST, "The request cannot be read";
+    /// There is no such token.
+    UnknownToken = "unknown-token", NOT_FOUND, "There is no such token";
+    /// No valid token came with the request.
+    Unauthorized = "unauthorized", UNAUTHORIZED, "A valid token is needed";
+    /// The token does not allow this.
+    Forbidden = "forbidden", FORBIDDEN, "The token does not allow this";
+    /// Something else of this id is there already.
+    AlreadyExists = "already-exists", CONFLICT, "It exists already, with other content";
+    /// The task has finished or was cancelled.
+    TaskEnded = "task-ended", CONFLICT, "The task has ended";
+    /// The enrolment token is unknown, used or expired.
+    EnrolmentRefused = "enrolment-refused", FORBIDDEN, "The enrolment is refused";
+    /// It was erased, its retention time being over.
+    Erased = "erased", GONE, "It was erased";
     /// The database does not answer; ask again.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "The service is not available for now";
     /// A fault of the service.
@@ -140,6 +154,11 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         let json = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, json);
+        if kind == ProblemKind::Unauthorized {
+            // RFC 9110, section 11.6.1.
+            let challenge = HeaderValue::from_static("Bearer realm=\"undertone\"");
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
+        }
         if kind == ProblemKind::Unavailable {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

@@ -2,6 +2,7 @@
 //!
 //! Specification: chapter 14, "HTTP binding".
 
+mod admin;
 mod body;
 mod health;
 mod messages;
@@ -56,6 +57,7 @@ pub(crate) fn router<S: Store>(app: Arc<App<S>>) -> Router {
             "/v1/rounds/{round}/{phase}/{index}",
             put(messages::put::<S>),
         )
+        .nest("/admin/v1", admin::router::<S>())
         .fallback(|| async { Problem::new(ProblemKind::NotFound, "no such path; see /v1/tasks") })
         .method_not_allowed_fallback(|| async {
             Problem::new(

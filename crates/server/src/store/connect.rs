@@ -23,6 +23,10 @@ const POSTGRES: &[(i64, &str)] = &[
         2,
         include_str!("../../../../migrations/postgres/0002_barred.sql"),
     ),
+    (
+        5,
+        include_str!("../../../../migrations/postgres/0005_admin.sql"),
+    ),
 ];
 const SQLITE: &[(i64, &str)] = &[
     (
@@ -32,6 +36,10 @@ const SQLITE: &[(i64, &str)] = &[
     (
         2,
         include_str!("../../../../migrations/sqlite/0002_barred.sql"),
+    ),
+    (
+        5,
+        include_str!("../../../../migrations/sqlite/0005_admin.sql"),
     ),
 ];
 

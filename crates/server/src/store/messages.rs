@@ -3,7 +3,7 @@
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::{RosterIndex, RoundId};
 
-use super::columns::number;
+use super::columns::{number, phase};
 use super::rounds::missing;
 use super::session::{Pools, Session, locking};
 use super::sums::{self, Parts};
@@ -142,4 +142,25 @@ pub(super) async fn count(pools: &Pools, round: RoundId, phase: PhaseName) -> Re
         .row()
         .await?;
     row.map_or(Ok(0), |row| number(&row, "messages"))
+}
+
+/// How many messages of each phase are stored, in phase order.
+pub(super) async fn counts(session: &mut Session, round: RoundId) -> Result<[u32; 5]> {
+    let rows = session
+        .query("SELECT phase, count(*) AS messages FROM messages WHERE round = $1 GROUP BY phase")
+        .bind(round.as_bytes().as_slice())
+        .rows()
+        .await?;
+    let mut counts = [0; 5];
+    for row in &rows {
+        let of = phase(row, "phase")?;
+        for (count, _) in counts
+            .iter_mut()
+            .zip(PhaseName::ALL)
+            .filter(|(_, p)| *p == of)
+        {
+            *count = number(row, "messages")?;
+        }
+    }
+    Ok(counts)
 }

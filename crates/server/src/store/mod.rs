@@ -4,8 +4,11 @@
 //! SQLite file, for one embedded process. Both pass the same conformance suite and keep the same
 //! promise: when a method returns `Ok`, what it says is durable.
 
+mod actor;
 mod columns;
 mod connect;
+mod control;
+mod listing;
 mod messages;
 mod records;
 mod retry;
@@ -14,17 +17,24 @@ mod session;
 mod sql;
 mod sums;
 mod tasks;
+mod tokens;
 
 use std::future::Future;
 
+pub use actor::Actor;
+pub use control::{ControlOutcome, TaskControl};
+pub use listing::{RoundStanding, RoundSummary, TaskSummary};
 pub use records::{
     GraphSettings, GraphShape, NewRound, NewTask, Outcome, PutOutcome, RoundRecord, RoundState,
-    StoredMessage, StoredResult, TaskRecord, TaskSettings, TaskStatus,
+    StoredMessage, StoredResult, TaskRecord, TaskSettings, TaskState, TaskStatus,
 };
 pub use sql::AnyStore;
+pub use tokens::{NewToken, TokenRecord};
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
 use undertone_protocol::vector::{Ring, RingVector};
+
+use crate::auth::TokenId;
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +97,57 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// All tasks, in the order they were made.
     fn tasks(&self) -> impl Future<Output = Result<Vec<TaskRecord>>> + Send;
 
+    /// At most `limit` tasks that were made after the one at place `after`, in that order.
+    fn task_page(
+        &self,
+        after: u64,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<TaskSummary>>> + Send;
+
+    /// At most `limit` rounds of a task with numbers above `after`, in that order. An unknown task
+    /// has none.
+    fn round_page(
+        &self,
+        task: TaskId,
+        after: u32,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<RoundSummary>>> + Send;
+
+    /// Pauses, resumes or cancels a task. While it is paused no round opens, and one that is open
+    /// goes on; cancelling fails the open round, as [`end_round`](Self::end_round) does, and is
+    /// for ever.
+    fn control_task(
+        &self,
+        task: TaskId,
+        to: TaskControl,
+        now: u64,
+        actor: Actor,
+    ) -> impl Future<Output = Result<ControlOutcome>> + Send;
+
+    /// Stores an admin token. Fails with [`StoreError::Exists`] if the id is taken.
+    fn create_token(
+        &self,
+        token: &NewToken,
+        actor: Actor,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// One admin token.
+    fn token(&self, id: TokenId) -> impl Future<Output = Result<Option<TokenRecord>>> + Send;
+
+    /// All admin tokens, in the order they were made.
+    fn tokens(&self) -> impl Future<Output = Result<Vec<TokenRecord>>> + Send;
+
+    /// Revokes an admin token; returns whether it had not been revoked before.
+    fn revoke_token(
+        &self,
+        id: TokenId,
+        now: u64,
+        actor: Actor,
+    ) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Notes that an admin token was used.
+    fn token_used(&self, id: TokenId, now: u64) -> impl Future<Output = Result<()>> + Send;
+
     /// The bytes of an adapter of a task.
     fn adapter(
         &self,
@@ -101,7 +162,7 @@ pub trait Store: Clone + Send + Sync + 'static {
         client: RosterIndex,
     ) -> impl Future<Output = Result<Option<RoundId>>> + Send;
 
-    /// Opens a round, if the task is running, has no open round, and the round's number is one
+    /// Opens a round, if the task is running and neither paused nor cancelled, has no open round, and the round's number is one
     /// more than the rounds that ended. Returns whether it did: another process may have been
     /// first.
     fn open_round(&self, round: &NewRound) -> impl Future<Output = Result<bool>> + Send;

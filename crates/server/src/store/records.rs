@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::{Digest, ModelDigest, RosterIndex, RoundId, RoundNumber, TaskId};
 
+use super::TaskControl;
+use super::listing::state;
 use crate::schedule::ScheduleSettings;
 
 /// How the rounds of a task are run.
@@ -94,6 +96,37 @@ pub enum TaskStatus {
     Finished,
 }
 
+/// Where a task stands, as an administrator sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskState {
+    /// Rounds are opened one after the other.
+    Running,
+    /// No round is opened; one that is open goes on.
+    Paused,
+    /// All rounds have ended.
+    Finished,
+    /// No round is opened any more.
+    Cancelled,
+}
+
+impl TaskState {
+    /// Its name.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Finished => "finished",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether no round will open any more.
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Finished | Self::Cancelled)
+    }
+}
+
 /// A stored task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskRecord {
@@ -113,8 +146,19 @@ pub struct TaskRecord {
     pub model: ModelDigest,
     /// Whether there are rounds to run.
     pub status: TaskStatus,
+    /// What an administrator wants of it.
+    pub control: TaskControl,
     /// How many rounds have ended, finished or failed.
     pub rounds_ended: u32,
+    /// When it was made.
+    pub created_at: u64,
+}
+
+impl TaskRecord {
+    /// Where it stands.
+    pub fn state(&self) -> TaskState {
+        state(self.status, self.control)
+    }
 }
 
 /// A round to be opened.

@@ -8,16 +8,18 @@ use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::{ModelDigest, RoundId, RoundNumber, TaskId};
 
 use super::columns::{
-    corrupt, digest, indices, indices_to_json, number, pairs, pairs_to_json, phase, signed,
+    corrupt, digest, indices, indices_to_json, number, pairs, pairs_to_json, phase, signed, to_json,
 };
 use super::session::{Pools, Row, Session, locking};
-use super::{NewRound, Outcome, Result, RoundRecord, RoundState, StoreError, StoredResult, tasks};
+use super::{
+    NewRound, Outcome, Result, RoundRecord, RoundState, StoreError, StoredResult, messages, tasks,
+};
 
 pub(super) async fn open(pools: &Pools, round: &NewRound) -> Result<bool> {
     let mut session = pools.begin().await?;
     let task = locking!(
         session,
-        "SELECT status, rounds_ended FROM tasks WHERE id = $1",
+        "SELECT status, control, rounds_ended, model FROM tasks WHERE id = $1",
         "FOR UPDATE"
     )
     .bind(round.task.as_bytes().as_slice())
@@ -25,15 +27,17 @@ pub(super) async fn open(pools: &Pools, round: &NewRound) -> Result<bool> {
     .await?
     .ok_or_else(|| missing_task(round.task))?;
     let ended: u32 = number(&task, "rounds_ended")?;
-    let running = task.get::<&str, _>("status")? == "running";
+    let running =
+        task.get::<&str, _>("status")? == "running" && task.get::<&str, _>("control")? == "run";
     if !running || Some(round.number.0) != ended.checked_add(1) {
         return Ok(false);
     }
     // Conflicts with a round that is open, has this id, or has this number.
     let opened = session
         .query(
-            "INSERT INTO rounds (id, task, number, params, state, phase, deadline, opened_at) \
-             VALUES ($1, $2, $3, $4, 'open', $5, $6, $7) ON CONFLICT DO NOTHING",
+            "INSERT INTO rounds (id, task, number, params, state, phase, deadline, opened_at, \
+                 model) \
+             VALUES ($1, $2, $3, $4, 'open', $5, $6, $7, $8) ON CONFLICT DO NOTHING",
         )
         .bind(round.id.as_bytes().as_slice())
         .bind(round.task.as_bytes().as_slice())
@@ -42,6 +46,7 @@ pub(super) async fn open(pools: &Pools, round: &NewRound) -> Result<bool> {
         .bind(PhaseName::AdvertiseKeys.text())
         .bind(signed(round.deadline))
         .bind(signed(round.opened_at))
+        .bind(task.get::<&[u8], _>("model")?)
         .execute()
         .await?;
     session.commit().await?;
@@ -122,14 +127,28 @@ pub(super) async fn end(
         .row()
         .await?
         .ok_or_else(|| missing_task(task))?;
-    if !store_outcome(&mut session, round, phase, outcome, now).await? {
+    if !conclude(&mut session, (task, round, phase), outcome, now).await? {
         return Ok(false);
     }
-    erase(&mut session, round).await?;
+    session.commit().await?;
+    Ok(true)
+}
+
+/// Ends a round whose task is locked; returns whether it was open in `phase`.
+pub(super) async fn conclude(
+    session: &mut Session,
+    (task, round, phase): (TaskId, RoundId, PhaseName),
+    outcome: &Outcome,
+    now: u64,
+) -> Result<bool> {
+    if !store_outcome(session, round, phase, outcome, now).await? {
+        return Ok(false);
+    }
+    erase(session, round).await?;
     match outcome {
         Outcome::Finished { adapter, .. } => {
             let model = ModelDigest::of(adapter);
-            tasks::insert_adapter(&mut session, task, model, adapter).await?;
+            tasks::insert_adapter(session, task, model, adapter).await?;
             session
                 .query("UPDATE tasks SET model = $2 WHERE id = $1")
                 .bind(task.as_bytes().as_slice())
@@ -139,7 +158,7 @@ pub(super) async fn end(
         }
         Outcome::Failed { culprit, .. } => {
             if let Some(client) = culprit {
-                tasks::bar(&mut session, task, *client, round).await?;
+                tasks::bar(session, task, *client, round).await?;
             }
         }
     }
@@ -152,7 +171,6 @@ pub(super) async fn end(
         .bind(task.as_bytes().as_slice())
         .execute()
         .await?;
-    session.commit().await?;
     Ok(true)
 }
 
@@ -170,10 +188,11 @@ async fn store_outcome(
     };
     let survivors = result.map(|r| indices_to_json(&r.survivors)).transpose()?;
     let set_aside = result.map(|r| pairs_to_json(&r.set_aside)).transpose()?;
+    let received = messages::counts(session, round).await?;
     let ended = session
         .query(
             "UPDATE rounds SET state = $3, ended_at = $4, reason = $5, \
-                 sum = $6, survivors = $7, transcript = $8, set_aside = $9 \
+                 sum = $6, survivors = $7, transcript = $8, set_aside = $9, received = $10 \
              WHERE id = $1 AND phase = $2 AND state = 'open'",
         )
         .bind(round.as_bytes().as_slice())
@@ -185,6 +204,7 @@ async fn store_outcome(
         .bind(survivors)
         .bind(result.map(|r| r.transcript.as_bytes().as_slice()))
         .bind(set_aside)
+        .bind(to_json(&received)?)
         .execute()
         .await?;
     Ok(ended == 1)

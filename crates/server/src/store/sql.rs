@@ -8,9 +8,11 @@ use super::retry::step;
 use super::session::Pools;
 use super::sums::Parts;
 use super::{
-    NewRound, NewTask, Outcome, PutOutcome, Result, RoundRecord, Store, StoredMessage, TaskRecord,
-    connect, messages, rounds, sums, tasks,
+    Actor, ControlOutcome, NewRound, NewTask, NewToken, Outcome, PutOutcome, Result, RoundRecord,
+    RoundSummary, Store, StoredMessage, TaskControl, TaskRecord, TaskSummary, TokenRecord, connect,
+    control, listing, messages, rounds, sums, tasks, tokens,
 };
+use crate::auth::TokenId;
 
 /// A [`Store`] in Postgres or in an SQLite file, by its address.
 ///
@@ -59,6 +61,48 @@ impl Store for AnyStore {
 
     async fn tasks(&self) -> Result<Vec<TaskRecord>> {
         step("tasks", || tasks::all(&self.pools)).await
+    }
+
+    async fn task_page(&self, after: u64, limit: u32) -> Result<Vec<TaskSummary>> {
+        step("task_page", || listing::tasks(&self.pools, after, limit)).await
+    }
+
+    async fn round_page(&self, task: TaskId, after: u32, limit: u32) -> Result<Vec<RoundSummary>> {
+        let page = || listing::rounds(&self.pools, task, after, limit);
+        step("round_page", page).await
+    }
+
+    async fn control_task(
+        &self,
+        task: TaskId,
+        to: TaskControl,
+        now: u64,
+        actor: Actor,
+    ) -> Result<ControlOutcome> {
+        let set = || control::set(&self.pools, task, to, now, actor);
+        step("control_task", set).await
+    }
+
+    async fn create_token(&self, token: &NewToken, actor: Actor) -> Result<()> {
+        let create = || tokens::create(&self.pools, token, actor);
+        step("create_token", create).await
+    }
+
+    async fn token(&self, id: TokenId) -> Result<Option<TokenRecord>> {
+        step("token", || tokens::one(&self.pools, id)).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenRecord>> {
+        step("tokens", || tokens::all(&self.pools)).await
+    }
+
+    async fn revoke_token(&self, id: TokenId, now: u64, actor: Actor) -> Result<bool> {
+        let revoke = || tokens::revoke(&self.pools, id, now, actor);
+        step("revoke_token", revoke).await
+    }
+
+    async fn token_used(&self, id: TokenId, now: u64) -> Result<()> {
+        step("token_used", || tokens::used(&self.pools, id, now)).await
     }
 
     async fn adapter(&self, task: TaskId, model: ModelDigest) -> Result<Option<Vec<u8>>> {

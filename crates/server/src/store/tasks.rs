@@ -4,7 +4,7 @@ use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
 
 use super::columns::{corrupt, digest, json, number, signed, to_json};
 use super::session::{Pools, Row, Session};
-use super::{NewTask, Result, StoreError, TaskRecord, TaskStatus};
+use super::{NewTask, Result, StoreError, TaskRecord, TaskStatus, control};
 
 pub(super) async fn create(pools: &Pools, task: &NewTask) -> Result<()> {
     let model = ModelDigest::of(&task.adapter);
@@ -126,7 +126,7 @@ pub(super) async fn adapter(
 }
 
 /// The status of a task by its name in the database.
-fn status(row: &Row) -> Result<TaskStatus> {
+pub(super) fn status(row: &Row) -> Result<TaskStatus> {
     match row.get::<&str, _>("status")? {
         "running" => Ok(TaskStatus::Running),
         "finished" => Ok(TaskStatus::Finished),
@@ -144,6 +144,8 @@ fn record(row: &Row) -> Result<TaskRecord> {
         settings: json(row, "settings")?,
         model: digest(row, "model")?,
         status: status(row)?,
+        control: control::control(row)?,
         rounds_ended: number(row, "rounds_ended")?,
+        created_at: number(row, "created_at")?,
     })
 }

@@ -8,6 +8,7 @@
 
 mod addresses;
 mod concurrency;
+mod control;
 mod fixture;
 mod inputs;
 mod messages;
@@ -15,6 +16,7 @@ mod postgres;
 mod rounds;
 mod schema;
 mod tasks;
+mod tokens;
 
 use undertone_server::store::Store;
 
@@ -23,6 +25,14 @@ async fn conformance<S: Store>(store: &S) {
     store.ping().await.unwrap();
     tasks::made_once_and_read_back(store).await;
     tasks::listed_in_order(store).await;
+    control::paused_tasks_open_no_round(store).await;
+    control::cancelled_tasks_end_for_ever(store).await;
+    control::finished_tasks_are_not_controlled(store).await;
+    control::listed_page_by_page(store).await;
+    control::rounds_tell_who_dropped_out(store).await;
+    tokens::made_once_and_read_back(store).await;
+    tokens::revoked_once_for_ever(store).await;
+    tokens::uses_are_noted(store).await;
     rounds::opened_in_order_one_at_a_time(store).await;
     rounds::phases_close_in_order(store).await;
     rounds::ended_with_a_sum(store).await;

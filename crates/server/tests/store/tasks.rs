@@ -1,7 +1,7 @@
 //! Tasks and adapters.
 
 use undertone_protocol::id::ModelDigest;
-use undertone_server::store::{Store, StoreError, TaskRecord, TaskStatus};
+use undertone_server::store::{Store, StoreError, TaskControl, TaskRecord, TaskStatus};
 
 use crate::fixture::{model, new_task};
 
@@ -18,7 +18,9 @@ pub(crate) async fn made_once_and_read_back<S: Store>(store: &S) {
         settings: task.settings.clone(),
         model: model(&task),
         status: TaskStatus::Running,
+        control: TaskControl::Run,
         rounds_ended: 0,
+        created_at: task.created_at,
     };
     assert_eq!(store.task(task.id).await.unwrap(), Some(stored.clone()));
 

@@ -1,0 +1,82 @@
+//! The admin API, version 1: tasks, rounds, tokens, enrolment. Every route but one wants a bearer
+//! token, with the right that its handler names; a client enrols with a one-time token instead.
+
+mod rounds;
+mod tasks;
+mod tokens;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Query};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::problem::{Problem, ProblemKind};
+use crate::store::Store;
+
+/// The longest JSON body.
+const LONGEST_JSON: usize = 64 * 1024;
+
+/// How many entries a page has where the request does not say, and at most.
+const PAGE: u32 = 50;
+const LONGEST_PAGE: u32 = 500;
+
+/// The routes below `/admin/v1`.
+pub(super) fn router<S: Store>() -> Router<Arc<App<S>>> {
+    Router::new()
+        .route("/tasks", get(tasks::list::<S>))
+        .route("/tasks/{task}", get(tasks::show::<S>))
+        .route("/tasks/{task}/pause", post(tasks::pause::<S>))
+        .route("/tasks/{task}/resume", post(tasks::resume::<S>))
+        .route("/tasks/{task}/cancel", post(tasks::cancel::<S>))
+        .route("/tasks/{task}/roster", get(tasks::roster::<S>))
+        .route("/tasks/{task}/adapter", get(tasks::adapter::<S>))
+        .route("/tasks/{task}/rounds", get(rounds::list::<S>))
+        .route("/tokens", get(tokens::list::<S>).post(tokens::create::<S>))
+        .route("/tokens/{token}/revoke", post(tokens::revoke::<S>))
+        .layer(DefaultBodyLimit::max(LONGEST_JSON))
+}
+
+/// Where a page of a list begins, and how long it may be.
+#[derive(Debug, Deserialize)]
+struct PageQuery {
+    /// Entries after this one: the `next` of the page before.
+    #[serde(default)]
+    after: u64,
+    limit: Option<u32>,
+}
+
+impl PageQuery {
+    fn read(query: Result<Query<Self>, QueryRejection>) -> Result<(u64, u32), Problem> {
+        let Query(query) =
+            query.map_err(|e| Problem::new(ProblemKind::BadRequest, e.body_text()))?;
+        let limit = query.limit.unwrap_or(PAGE).clamp(1, LONGEST_PAGE);
+        Ok((query.after, limit))
+    }
+}
+
+/// Where the next page begins; nothing if this one was not full.
+fn next_page<T>(page: &[T], limit: u32, place: impl Fn(&T) -> u64) -> Option<u64> {
+    let full = usize::try_from(limit).is_ok_and(|limit| page.len() >= limit);
+    page.last().filter(|_| full).map(place)
+}
+
+/// What is wrong with a JSON body.
+fn bad_json(rejection: &JsonRejection) -> Problem {
+    Problem::new(ProblemKind::BadRequest, rejection.body_text())
+}
+
+/// A file to be saved under a name.
+fn file(bytes: Vec<u8>, name: &str) -> Response {
+    let disposition = format!("attachment; filename=\"{name}\"");
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (header::CONTENT_DISPOSITION, disposition),
+    ];
+    (headers, bytes).into_response()
+}

@@ -1,0 +1,204 @@
+//! Tasks, as an administrator sees and controls them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use serde::Serialize;
+use undertone_protocol::id::TaskId;
+
+use super::super::{Id, Path, parse};
+use super::{PageQuery, file, next_page};
+use crate::app::App;
+use crate::auth::Admin;
+use crate::auth::rights::{Read, Tasks};
+use crate::driver::now_ms;
+use crate::problem::{Problem, ProblemKind};
+use crate::store::{
+    ControlOutcome, Store, StoreError, TaskControl, TaskRecord, TaskSettings, TaskState,
+    TaskSummary,
+};
+
+type AppState<S> = State<Arc<App<S>>>;
+
+/// A page of tasks.
+#[derive(Serialize)]
+pub(super) struct TaskList {
+    tasks: Vec<TaskLine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<u64>,
+}
+
+/// One task of a list.
+#[derive(Serialize)]
+struct TaskLine {
+    task: String,
+    name: String,
+    state: TaskState,
+    rounds_ended: u32,
+    rounds_total: u32,
+    model: String,
+    created_at_ms: u64,
+}
+
+impl From<TaskSummary> for TaskLine {
+    fn from(task: TaskSummary) -> Self {
+        Self {
+            task: task.id.to_string(),
+            name: task.name,
+            state: task.state,
+            rounds_ended: task.rounds_ended,
+            rounds_total: task.rounds_total,
+            model: task.model.to_string(),
+            created_at_ms: task.created_at,
+        }
+    }
+}
+
+/// All tasks, page by page.
+pub(super) async fn list<S: Store>(
+    _: Admin<Read>,
+    State(app): AppState<S>,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Json<TaskList>, Problem> {
+    let (after, limit) = PageQuery::read(query)?;
+    let page = app.store().task_page(after, limit).await?;
+    Ok(Json(TaskList {
+        next: next_page(&page, limit, |task| task.made),
+        tasks: page.into_iter().map(TaskLine::from).collect(),
+    }))
+}
+
+/// One task with its settings.
+#[derive(Serialize)]
+pub(super) struct TaskDetail {
+    #[serde(flatten)]
+    line: TaskLine,
+    settings: TaskSettings,
+    mechanism: serde_json::Value,
+    training: serde_json::Value,
+}
+
+/// One task.
+pub(super) async fn show<S: Store>(
+    _: Admin<Read>,
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Json<TaskDetail>, Problem> {
+    detail(find(&app, &id).await?).map(Json)
+}
+
+fn detail(task: TaskRecord) -> Result<TaskDetail, Problem> {
+    let json = |bytes: &[u8]| {
+        serde_json::from_slice(bytes).map_err(|e| StoreError::Corrupt(e.to_string()))
+    };
+    Ok(TaskDetail {
+        mechanism: json(&task.mechanism)?,
+        training: json(&task.training)?,
+        line: TaskLine {
+            task: task.id.to_string(),
+            state: task.state(),
+            name: task.name,
+            rounds_ended: task.rounds_ended,
+            rounds_total: task.settings.rounds,
+            model: task.model.to_string(),
+            created_at_ms: task.created_at,
+        },
+        settings: task.settings,
+    })
+}
+
+/// No round opens until the task is resumed.
+pub(super) async fn pause<S: Store>(
+    admin: Admin<Tasks>,
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Json<TaskDetail>, Problem> {
+    control(&app, &id, TaskControl::Paused, &admin).await
+}
+
+/// Rounds open again.
+pub(super) async fn resume<S: Store>(
+    admin: Admin<Tasks>,
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Json<TaskDetail>, Problem> {
+    control(&app, &id, TaskControl::Run, &admin).await
+}
+
+/// No round opens any more, and the open one fails.
+pub(super) async fn cancel<S: Store>(
+    admin: Admin<Tasks>,
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Json<TaskDetail>, Problem> {
+    control(&app, &id, TaskControl::Cancelled, &admin).await
+}
+
+async fn control<S: Store>(
+    app: &App<S>,
+    id: &str,
+    to: TaskControl,
+    admin: &Admin<Tasks>,
+) -> Result<Json<TaskDetail>, Problem> {
+    let task: TaskId = parse(id)?;
+    let actor = admin.holder().actor();
+    let outcome = app.store().control_task(task, to, now_ms(), actor).await;
+    match outcome {
+        Err(StoreError::Missing(_)) => return Err(unknown(id)),
+        Err(error) => return Err(error.into()),
+        Ok(ControlOutcome::Finished) => return Err(ended("all its rounds have ended")),
+        Ok(ControlOutcome::Cancelled) => return Err(ended("it was cancelled, which is for ever")),
+        Ok(ControlOutcome::Unchanged) => {}
+        Ok(ControlOutcome::Changed) => {
+            tracing::info!(%task, control = to.text(), %actor, "task controlled");
+            // A resumed task opens a round now; clients of a cancelled one are told now.
+            app.message_arrived();
+            app.announce();
+        }
+    }
+    detail(find(app, id).await?).map(Json)
+}
+
+fn ended(why: &str) -> Problem {
+    let detail = format!("the task can no longer be controlled: {why}");
+    Problem::new(ProblemKind::TaskEnded, detail)
+}
+
+/// The signed roster.
+pub(super) async fn roster<S: Store>(
+    _: Admin<Read>,
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Response, Problem> {
+    let task = find(&app, &id).await?;
+    Ok(file(task.roster, &format!("{}.roster", task.id)))
+}
+
+/// The current adapter.
+pub(super) async fn adapter<S: Store>(
+    _: Admin<Read>,
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Response, Problem> {
+    let task = find(&app, &id).await?;
+    let adapter = app.store().adapter(task.id, task.model).await?;
+    let adapter = adapter.ok_or_else(|| StoreError::Missing(format!("adapter {}", task.model)))?;
+    let name = format!("{}-{}.safetensors", task.id, task.rounds_ended);
+    Ok(file(adapter, &name))
+}
+
+/// The task of a path.
+pub(super) async fn find<S: Store>(app: &App<S>, id: &str) -> Result<TaskRecord, Problem> {
+    let task = app.store().task(parse(id)?).await?;
+    task.ok_or_else(|| unknown(id))
+}
+
+fn unknown(id: &str) -> Problem {
+    Problem::new(
+        ProblemKind::UnknownTask,
+        format!("task {id} is not on this service; `undertone task list` shows all"),
+    )
+}

@@ -1,0 +1,181 @@
+//! Tokens made, listed and revoked by holders of tokens.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+
+use super::super::{Id, Path};
+use super::bad_json;
+use crate::app::App;
+use crate::auth::rights::Tokens;
+use crate::auth::{Admin, Scopes, Token, TokenId, TokenKind};
+use crate::driver::now_ms;
+use crate::error::ServerError;
+use crate::problem::{Problem, ProblemKind};
+use crate::store::{NewToken, Store, StoreError, TokenRecord};
+
+type AppState<S> = State<Arc<App<S>>>;
+
+/// The longest name.
+const LONGEST_NAME: usize = 200;
+
+/// A token, without its secret.
+#[derive(Serialize)]
+pub(super) struct TokenLine {
+    token: String,
+    name: String,
+    scopes: Scopes,
+    created_at_ms: u64,
+    expires_at_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked_at_ms: Option<u64>,
+    /// To the minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used_at_ms: Option<u64>,
+    valid: bool,
+}
+
+impl TokenLine {
+    fn of(token: TokenRecord, now: u64) -> Self {
+        Self {
+            token: token.id.to_string(),
+            valid: token.is_valid(now),
+            name: token.name,
+            scopes: token.scopes,
+            created_at_ms: token.created_at,
+            expires_at_ms: token.expires_at,
+            revoked_at_ms: token.revoked_at,
+            used_at_ms: token.used_at,
+        }
+    }
+}
+
+/// All tokens.
+#[derive(Serialize)]
+pub(super) struct TokenList {
+    tokens: Vec<TokenLine>,
+}
+
+/// All tokens, without their secrets.
+pub(super) async fn list<S: Store>(
+    _: Admin<Tokens>,
+    State(app): AppState<S>,
+) -> Result<Json<TokenList>, Problem> {
+    let now = now_ms();
+    let tokens = app.store().tokens().await?;
+    let tokens = tokens.into_iter().map(|t| TokenLine::of(t, now)).collect();
+    Ok(Json(TokenList { tokens }))
+}
+
+/// What a new token shall be.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CreateToken {
+    name: String,
+    scopes: Scopes,
+    /// How long it is valid, in seconds.
+    expires_in_s: u64,
+}
+
+/// A new token, with its secret: shown this once.
+#[derive(Serialize)]
+struct Created<'a> {
+    token: String,
+    secret: &'a str,
+    expires_at_ms: u64,
+}
+
+/// Makes a token. It can't allow more than the one that it is made with.
+pub(super) async fn create<S: Store>(
+    admin: Admin<Tokens>,
+    State(app): AppState<S>,
+    wish: Result<Json<CreateToken>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(wish) = wish.map_err(|e| bad_json(&e))?;
+    let beyond = wish.scopes.beyond(&admin.holder().scopes);
+    if !beyond.is_empty() {
+        let detail = format!("a token cannot give what it does not have: {beyond}");
+        return Err(Problem::new(ProblemKind::Forbidden, detail));
+    }
+    let actor = admin.holder().actor();
+    let (token, new) = new_token(wish.name, wish.scopes, wish.expires_in_s, now_ms())?;
+    app.store().create_token(&new, actor).await?;
+    tracing::info!(token = %new.id, scopes = %new.scopes, %actor, "token made");
+    let secret = token.reveal();
+    let created = Created {
+        token: new.id.to_string(),
+        secret: &secret,
+        expires_at_ms: new.expires_at,
+    };
+    // No cache keeps it.
+    let headers = [(header::CACHE_CONTROL, "no-store")];
+    Ok((StatusCode::CREATED, headers, Json(created)).into_response())
+}
+
+/// A fresh token, and what is stored of it.
+fn new_token(
+    name: String,
+    scopes: Scopes,
+    expires_in_s: u64,
+    now: u64,
+) -> Result<(Token, NewToken), Problem> {
+    let refuse = |what: &str| Err(Problem::new(ProblemKind::BadRequest, what));
+    if scopes.is_empty() {
+        return refuse("a token needs a scope: read, tasks, enrol, tokens or audit");
+    }
+    if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
+        return refuse("a token needs a name of 1 to 200 bytes without control characters");
+    }
+    if expires_in_s == 0 {
+        return refuse("a token has to be valid for a second at least");
+    }
+    let token = Token::draw(TokenKind::Admin).map_err(ServerError::from)?;
+    let new = NewToken {
+        id: token.id(),
+        hash: token.hash(),
+        name,
+        scopes,
+        created_at: now,
+        expires_at: now.saturating_add(expires_in_s.saturating_mul(1000)),
+    };
+    Ok((token, new))
+}
+
+/// What became of a revocation.
+#[derive(Serialize)]
+pub(super) struct Revoked {
+    token: String,
+    /// Whether it was this request that did it.
+    revoked_now: bool,
+}
+
+/// Revokes a token, at once and for ever.
+pub(super) async fn revoke<S: Store>(
+    admin: Admin<Tokens>,
+    State(app): AppState<S>,
+    Path(id): Id,
+) -> Result<Json<Revoked>, Problem> {
+    let unknown = || {
+        let detail = format!("token {id} is not on this service; `undertone token list` shows all");
+        Problem::new(ProblemKind::UnknownToken, detail)
+    };
+    let token: TokenId = id.parse().map_err(|_| unknown())?;
+    let actor = admin.holder().actor();
+    let revoked = app.store().revoke_token(token, now_ms(), actor).await;
+    let revoked_now = match revoked {
+        Err(StoreError::Missing(_)) => return Err(unknown()),
+        other => other?,
+    };
+    if revoked_now {
+        tracing::info!(%token, %actor, "token revoked");
+    }
+    Ok(Json(Revoked {
+        token: id,
+        revoked_now,
+    }))
+}
