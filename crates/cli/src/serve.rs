@@ -51,6 +51,7 @@ pub(crate) fn run(args: &ServeArgs, out: &mut impl Write) -> Result<(), CliError
         let settings = Settings {
             database: args.database.clone(),
             listen: args.listen,
+            ..Settings::default()
         };
         app::serve(App::new(store.clone(), settings), listener, stopped()).await?;
         store.close().await;

@@ -148,6 +148,14 @@ labels! {
     ShareCommitment = "share commitment";
     /// The transcript digest that is published with the sum.
     Transcript = "transcript";
+    /// Digest of an audit entry's content.
+    AuditContent = "audit content";
+    /// Digest of an audit entry, and the start of a chain.
+    AuditEntry = "audit entry";
+    /// Digest of a set of clients in an audit entry.
+    AuditClients = "audit clients";
+    /// Signature of the service on an audit head.
+    AuditHead = "audit head";
 }
 
 impl Label {

@@ -52,6 +52,25 @@ impl fmt::Debug for Secret32 {
 #[derive(Clone, Copy, PartialEq, Eq, TlsSerialize, TlsDeserializeBytes, TlsSize)]
 pub struct SignatureBytes([u8; 64]);
 
+impl fmt::Display for SignatureBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl std::str::FromStr for SignatureBytes {
+    type Err = ProtocolError;
+
+    fn from_str(text: &str) -> Result<Self, ProtocolError> {
+        let mut bytes = [0; 64];
+        hex::decode_to_slice(text, &mut bytes).map_err(|e| ProtocolError::Malformed {
+            what: "signature",
+            detail: format!("expected 128 hexadecimal digits: {e}"),
+        })?;
+        Ok(Self(bytes))
+    }
+}
+
 impl fmt::Debug for SignatureBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SignatureBytes({})", hex::encode(self.0))

@@ -15,6 +15,7 @@
 //! | who masks with whom | [`directory`], [`graph`], [`threshold`] |
 //! | what everyone agrees on | [`transcript`] |
 //! | reals to ring and back | [`encoding`], [`adapter`] |
+//! | what the service did, for those who look later | [`audit`] |
 //!
 //! Sources: Bonawitz et al., CCS 2017 (double masking, dropout recovery, consistency check); Bell
 //! et al., CCS 2020 (`SecAgg+`); Pasquini et al., CCS 2022 (model inconsistency).
@@ -38,6 +39,7 @@
 
 pub mod adapter;
 pub mod aggregator;
+pub mod audit;
 pub mod bitmap;
 pub mod client;
 pub mod codec;

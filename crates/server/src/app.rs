@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower_http::trace::TraceLayer;
 
+use crate::audit::{self, Auditor};
 use crate::config::Settings;
 use crate::error::ServerError;
 use crate::phases::Phases;
@@ -22,6 +23,7 @@ pub struct App<S> {
     store: S,
     settings: Settings,
     phases: Phases,
+    audit: Auditor,
     messages: watch::Sender<()>,
     phase_changes: watch::Sender<()>,
 }
@@ -33,6 +35,7 @@ impl<S: Store> App<S> {
             store,
             settings,
             phases: Phases::default(),
+            audit: Auditor::default(),
             messages: watch::Sender::new(()),
             phase_changes: watch::Sender::new(()),
         })
@@ -46,6 +49,11 @@ impl<S: Store> App<S> {
     /// The operator's settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// The audit log's key and counts.
+    pub(crate) fn audit(&self) -> &Auditor {
+        &self.audit
     }
 
     /// The phases of rounds.
@@ -90,12 +98,15 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
 /// Serves requests and drives rounds until `stop` completes; open requests are then answered.
 ///
 /// # Errors
-/// [`ServerError::Serve`] if the listener fails.
+/// [`ServerError::Serve`] if the listener fails; [`ServerError::AuditKey`] or
+/// [`ServerError::Store`] if the start cannot be recorded.
 pub async fn serve<S: Store>(
     app: Arc<App<S>>,
     listener: TcpListener,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServerError> {
+    audit::start(&app).await?;
+    let refusals = tokio::spawn(audit::refusals::run(app.clone()));
     let driver = tokio::spawn(driver::run(app.clone()));
     let closing = app.clone();
     let stop = async move {
@@ -107,5 +118,8 @@ pub async fn serve<S: Store>(
         .with_graceful_shutdown(stop)
         .await;
     driver.abort();
+    refusals.abort();
+    // What was counted since the last entry.
+    app.audit().refusals().write(app.store()).await;
     served.map_err(ServerError::Serve)
 }

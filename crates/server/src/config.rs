@@ -1,6 +1,7 @@
 //! What an operator can set. Every field has a default that serves one machine well.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,18 @@ pub struct Settings {
     pub database: String,
     /// Address and port to listen on; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// The audit log.
+    pub audit: AuditSettings,
+}
+
+/// The settings of the audit log.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuditSettings {
+    /// The file with the key that signs heads (64 hexadecimal digits, as `undertone identity new`
+    /// writes it). All processes of a service need the same key. Without a file the key is made at
+    /// the first start and kept in the database, where whoever can rewrite the log has it too.
+    pub key_file: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -19,6 +32,7 @@ impl Default for Settings {
         Self {
             database: "sqlite:undertone.db".to_owned(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8470)),
+            audit: AuditSettings::default(),
         }
     }
 }

@@ -28,6 +28,9 @@ pub enum ServerError {
     /// A task's settings are refused.
     #[error("the task is refused: {0}")]
     Task(String),
+    /// The key that signs audit heads cannot be used.
+    #[error("the audit key cannot be used: {0}")]
+    AuditKey(String),
     /// Stored or given protocol data is refused.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),

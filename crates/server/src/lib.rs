@@ -10,6 +10,7 @@
 //! | how a round is planned | [`schedule`] |
 //! | how a phase is rebuilt after a restart | [`phases`] |
 //! | the running service | [`app`] |
+//! | what happened, for those who look later | [`audit`] |
 //! | what an operator can set | [`config`] |
 //!
 //! The service is trusted for liveness only. It holds no secret of any client: every message it
@@ -17,6 +18,7 @@
 
 mod api;
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod config;
 pub mod driver;

@@ -7,6 +7,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use undertone_protocol::ProtocolError;
+use undertone_protocol::id::RosterIndex;
 
 use crate::error::ServerError;
 use crate::store::StoreError;
@@ -27,6 +28,13 @@ macro_rules! kinds {
             pub const fn urn(self) -> &'static str {
                 match self {
                     $(Self::$name => concat!("urn:undertone:problem:", $text),)*
+                }
+            }
+
+            /// The last part of the type.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
                 }
             }
 
@@ -116,6 +124,16 @@ kinds! {
 pub struct Problem {
     kind: ProblemKind,
     detail: String,
+    signer: Option<RosterIndex>,
+}
+
+/// What a response refused: an extension of the response, for those who count.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refused {
+    /// Why.
+    pub(crate) kind: ProblemKind,
+    /// Who signed what was refused, if the signature verified.
+    pub(crate) signer: Option<RosterIndex>,
 }
 
 #[derive(Serialize)]
@@ -132,7 +150,15 @@ impl Problem {
         Self {
             kind,
             detail: detail.into(),
+            signer: None,
         }
+    }
+
+    /// Names the client whose signature on the refused message verified.
+    #[must_use]
+    pub fn signed_by(mut self, client: RosterIndex) -> Self {
+        self.signer = Some(client);
+        self
     }
 
     /// Its kind.
@@ -144,6 +170,7 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (kind, status) = (self.kind, self.kind.status());
+        let signer = self.signer;
         let body = Body {
             r#type: kind.urn(),
             title: kind.title(),
@@ -151,6 +178,7 @@ impl IntoResponse for Problem {
             detail: &self.detail,
         };
         let mut response = (status, Json(body)).into_response();
+        response.extensions_mut().insert(Refused { kind, signer });
         let headers = response.headers_mut();
         let json = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, json);

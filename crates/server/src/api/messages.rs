@@ -110,7 +110,7 @@ fn same(index: RosterIndex, sender: RosterIndex) -> Result<(), Problem> {
         return Ok(());
     }
     let detail = format!("the path names client {index}, the message is from client {sender}");
-    Err(Problem::new(ProblemKind::WrongSender, detail))
+    Err(Problem::new(ProblemKind::WrongSender, detail).signed_by(sender))
 }
 
 fn receipt<S: Store>(
@@ -132,10 +132,12 @@ fn receipt<S: Store>(
         PutOutcome::Conflict => Err(Problem::new(
             ProblemKind::ConflictingMessage,
             format!("other bytes of client {index} were accepted in {phase}; they stand"),
-        )),
+        )
+        .signed_by(index)),
         PutOutcome::NotOpen => Err(Problem::new(
             ProblemKind::LateMessage,
             format!("{phase} has closed"),
-        )),
+        )
+        .signed_by(index)),
     }
 }

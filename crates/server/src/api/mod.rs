@@ -3,6 +3,7 @@
 //! Specification: chapter 14, "HTTP binding".
 
 mod admin;
+mod audit;
 mod body;
 mod health;
 mod messages;
@@ -17,6 +18,7 @@ use axum::Router;
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use serde::de::DeserializeOwned;
@@ -38,6 +40,8 @@ pub(crate) fn router<S: Store>(app: Arc<App<S>>) -> Router {
         .route("/v1/tasks/{task}/mechanism", get(tasks::mechanism::<S>))
         .route("/v1/tasks/{task}/adapter", get(tasks::adapter::<S>))
         .route("/v1/tasks/{task}/round", get(tasks::round::<S>))
+        .route("/v1/tasks/{task}/audit/head", get(audit::head::<S>))
+        .route("/v1/tasks/{task}/audit/links", get(audit::links::<S>))
         .route("/v1/rounds/{round}/params", get(rounds::params::<S>))
         .route("/v1/rounds/{round}/adapter", get(rounds::adapter::<S>))
         .route("/v1/rounds/{round}/status", get(rounds::status::<S>))
@@ -55,9 +59,10 @@ pub(crate) fn router<S: Store>(app: Arc<App<S>>) -> Router {
         .route("/v1/rounds/{round}/sum", get(rounds::sum::<S>))
         .route(
             "/v1/rounds/{round}/{phase}/{index}",
-            put(messages::put::<S>),
+            put(messages::put::<S>)
+                .layer(from_fn_with_state(app.clone(), audit::note_refusals::<S>)),
         )
-        .nest("/admin/v1", admin::router::<S>())
+        .nest("/admin/v1", admin::router::<S>(app.clone()))
         .fallback(|| async { Problem::new(ProblemKind::NotFound, "no such path; see /v1/tasks") })
         .method_not_allowed_fallback(|| async {
             Problem::new(

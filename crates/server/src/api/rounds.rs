@@ -12,6 +12,7 @@ use undertone_protocol::aggregator::PhaseName;
 
 use super::{Id, Path, binary, parse, parse_index, poll};
 use crate::app::App;
+use crate::audit::{self, Chain, SignedHeadJson};
 use crate::driver::now_ms;
 use crate::phases::Phase;
 use crate::problem::{Problem, ProblemKind};
@@ -165,6 +166,8 @@ pub(super) struct ResultJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     transcript: Option<String>,
     set_aside: Vec<SetAsideJson>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    audit: Option<SignedHeadJson>,
 }
 
 #[derive(Serialize)]
@@ -187,7 +190,12 @@ pub(super) async fn result<S: Store>(
         survivors: Vec::new(),
         transcript: None,
         set_aside: Vec::new(),
+        audit: None,
     };
+    if !matches!(round.state, RoundState::Open { .. }) {
+        let head = audit::signed_head(&app, Chain::Task(round.task)).await?;
+        json.audit = head.map(Into::into);
+    }
     match round.state {
         RoundState::Finished(StoredResult {
             survivors,

@@ -121,7 +121,7 @@ pub(super) async fn round<S: Store>(
     Ok(Json(poll::until(&app, query.wait, look).await?))
 }
 
-async fn find<S: Store>(app: &App<S>, id: &str) -> Result<TaskRecord, Problem> {
+pub(super) async fn find<S: Store>(app: &App<S>, id: &str) -> Result<TaskRecord, Problem> {
     app.store().task(parse(id)?).await?.ok_or_else(|| {
         Problem::new(
             ProblemKind::UnknownTask,

@@ -81,6 +81,11 @@ impl Scopes {
         self.0.contains(&scope)
     }
 
+    /// The names of all.
+    pub fn names(&self) -> Vec<String> {
+        self.0.iter().map(ToString::to_string).collect()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -5,7 +5,8 @@ use undertone_protocol::id::{RoundId, TaskId};
 
 use super::columns::{corrupt, digest, phase};
 use super::session::{Pools, Row, Session, locking};
-use super::{Actor, Outcome, Result, StoreError, rounds};
+use super::{Actor, Outcome, Result, StoreError, audit, rounds};
+use crate::audit::{Chain, Event};
 
 /// What an administrator wants of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,12 @@ pub(super) async fn set(
         .bind(to.text())
         .execute()
         .await?;
+    let event = match to {
+        TaskControl::Run => Event::TaskResumed {},
+        TaskControl::Paused => Event::TaskPaused { reason: None },
+        TaskControl::Cancelled => Event::TaskCancelled { reason: None },
+    };
+    audit::append(&mut session, Chain::Task(task), &actor.into(), &event).await?;
     if to == TaskControl::Cancelled {
         fail_open_round(&mut session, task, now, actor).await?;
     }

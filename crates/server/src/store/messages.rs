@@ -164,3 +164,20 @@ pub(super) async fn counts(session: &mut Session, round: RoundId) -> Result<[u32
     }
     Ok(counts)
 }
+
+/// Who sent a message of a phase, ascending.
+pub(super) async fn senders(
+    session: &mut Session,
+    round: RoundId,
+    phase: PhaseName,
+) -> Result<Vec<RosterIndex>> {
+    let rows = session
+        .query("SELECT sender FROM messages WHERE round = $1 AND phase = $2 ORDER BY sender")
+        .bind(round.as_bytes().as_slice())
+        .bind(phase.text())
+        .rows()
+        .await?;
+    rows.iter()
+        .map(|row| number(row, "sender").map(RosterIndex))
+        .collect()
+}

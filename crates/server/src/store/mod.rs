@@ -5,9 +5,11 @@
 //! promise: when a method returns `Ok`, what it says is durable.
 
 mod actor;
+mod audit;
 mod columns;
 mod connect;
 mod control;
+mod history;
 mod listing;
 mod messages;
 mod records;
@@ -25,15 +27,18 @@ pub use actor::Actor;
 pub use control::{ControlOutcome, TaskControl};
 pub use listing::{RoundStanding, RoundSummary, TaskSummary};
 pub use records::{
-    GraphSettings, GraphShape, NewRound, NewTask, Outcome, PutOutcome, RoundRecord, RoundState,
-    StoredMessage, StoredResult, TaskRecord, TaskSettings, TaskState, TaskStatus,
+    AuditEntry, GraphSettings, GraphShape, NewRound, NewTask, Outcome, PutOutcome, RoundRecord,
+    RoundState, StoredMessage, StoredResult, TaskRecord, TaskSettings, TaskState, TaskStatus,
 };
 pub use sql::AnyStore;
 pub use tokens::{NewToken, TokenRecord};
 use undertone_protocol::aggregator::PhaseName;
+use undertone_protocol::audit::{Chain, Head};
 use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
+use undertone_protocol::keys::Secret32;
 use undertone_protocol::vector::{Ring, RingVector};
 
+use crate::audit::{self as log, Event};
 use crate::auth::TokenId;
 
 /// Why the store did not do what it was asked.
@@ -76,7 +81,7 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// Durable state of tasks and rounds.
 ///
 /// Times are milliseconds since the Unix epoch, given by the caller. Every method is one
-/// transaction; rows are locked in the order task, round, sum. What is changed must be there: an
+/// transaction; rows are locked in the order task, round, sum, audit head. What is changed must be there: an
 /// unknown task or round is [`StoreError::Missing`].
 ///
 /// A method whose connection breaks while it commits is tried again, and may then find its own
@@ -243,4 +248,37 @@ pub trait Store: Clone + Send + Sync + 'static {
         outcome: &Outcome,
         now: u64,
     ) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Appends an entry to the audit log that records no change of the store itself. (Changes of
+    /// the store append theirs in their own transaction.)
+    ///
+    /// If the connection breaks while the entry is committed it is tried again, and may then stand
+    /// there twice.
+    fn append_audit(
+        &self,
+        chain: Chain,
+        actor: &log::Actor,
+        event: &Event,
+    ) -> impl Future<Output = Result<Head>> + Send;
+
+    /// The last entry of a chain; `None` if it has none.
+    fn audit_head(&self, chain: Chain) -> impl Future<Output = Result<Option<Head>>> + Send;
+
+    /// All chains of the audit log: tasks' by id, then the service's.
+    fn audit_chains(&self) -> impl Future<Output = Result<Vec<Chain>>> + Send;
+
+    /// Up to `limit` entries of a chain, ascending, from number `from` on.
+    fn audit_entries(
+        &self,
+        chain: Chain,
+        from: u64,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<AuditEntry>>> + Send;
+
+    /// The seed of the key that signs audit heads, if the database keeps one; `candidate` becomes
+    /// that if there was none.
+    fn audit_key(
+        &self,
+        candidate: Option<&Secret32>,
+    ) -> impl Future<Output = Result<Option<Secret32>>> + Send;
 }

@@ -270,3 +270,14 @@ pub enum Outcome {
         culprit: Option<RosterIndex>,
     },
 }
+
+/// A stored entry of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// Its number in its chain, from 0.
+    pub sequence: u64,
+    /// Its content, canonical JSON.
+    pub content: String,
+    /// Its digest as it is stored; [`Follower`](undertone_protocol::audit::Follower) computes it.
+    pub digest: Digest,
+}

@@ -10,6 +10,7 @@ use undertone_protocol::id::{ModelDigest, RoundId, RoundNumber, TaskId};
 use super::columns::{
     corrupt, digest, indices, indices_to_json, number, pairs, pairs_to_json, phase, signed, to_json,
 };
+use super::history::{self, Subject};
 use super::session::{Pools, Row, Session, locking};
 use super::{
     NewRound, Outcome, Result, RoundRecord, RoundState, StoreError, StoredResult, messages, tasks,
@@ -49,6 +50,9 @@ pub(super) async fn open(pools: &Pools, round: &NewRound) -> Result<bool> {
         .bind(task.get::<&[u8], _>("model")?)
         .execute()
         .await?;
+    if opened == 1 {
+        history::opened(&mut session, round).await?;
+    }
     session.commit().await?;
     Ok(opened == 1)
 }
@@ -94,7 +98,7 @@ pub(super) async fn close_phase(
         .windows(2)
         .any(|pair| matches!(pair, [a, b] if (*a, *b) == (from, to)));
     let mut session = pools.begin().await?;
-    task_of(&mut session, round).await?;
+    let subject = subject(&mut session, round).await?;
     if !follows {
         return Ok(false);
     }
@@ -109,6 +113,9 @@ pub(super) async fn close_phase(
         .bind(signed(deadline))
         .execute()
         .await?;
+    if closed == 1 {
+        subject.closed(&mut session, from).await?;
+    }
     session.commit().await?;
     Ok(closed == 1)
 }
@@ -121,7 +128,7 @@ pub(super) async fn end(
     now: u64,
 ) -> Result<bool> {
     let mut session = pools.begin().await?;
-    let task = task_of(&mut session, round).await?;
+    let task = subject(&mut session, round).await?.task;
     locking!(session, "SELECT id FROM tasks WHERE id = $1", "FOR UPDATE")
         .bind(task.as_bytes().as_slice())
         .row()
@@ -141,13 +148,28 @@ pub(super) async fn conclude(
     outcome: &Outcome,
     now: u64,
 ) -> Result<bool> {
+    let subject = subject(session, round).await?;
+    let row = session
+        .query("SELECT model, rounds, rounds_ended FROM tasks WHERE id = $1")
+        .bind(task.as_bytes().as_slice())
+        .row()
+        .await?
+        .ok_or_else(|| missing_task(task))?;
+    let before: ModelDigest = digest(&row, "model")?;
+    let rounds: u32 = number(&row, "rounds")?;
+    let last = number::<u32>(&row, "rounds_ended")?.checked_add(1) == Some(rounds);
     if !store_outcome(session, round, phase, outcome, now).await? {
         return Ok(false);
     }
+    let model = match outcome {
+        Outcome::Finished { adapter, .. } => ModelDigest::of(adapter),
+        Outcome::Failed { .. } => before,
+    };
+    let models = (before, model);
+    subject.ended(session, phase, outcome, models).await?;
     erase(session, round).await?;
     match outcome {
         Outcome::Finished { adapter, .. } => {
-            let model = ModelDigest::of(adapter);
             tasks::insert_adapter(session, task, model, adapter).await?;
             session
                 .query("UPDATE tasks SET model = $2 WHERE id = $1")
@@ -171,6 +193,9 @@ pub(super) async fn conclude(
         .bind(task.as_bytes().as_slice())
         .execute()
         .await?;
+    if last {
+        subject.task_finished(session, rounds).await?;
+    }
     Ok(true)
 }
 
@@ -228,15 +253,22 @@ async fn erase(session: &mut Session, round: RoundId) -> Result<()> {
     Ok(())
 }
 
-/// The task of a round. It never changes, so the row need not be locked; this keeps the lock order
-/// of task before round.
-async fn task_of(session: &mut Session, round: RoundId) -> Result<TaskId> {
+/// The task of a round, and what is said of the round. Task and number never change, and the
+/// deadline only with the phase, which is compared later; so the row need not be locked: this keeps
+/// the lock order of task before round.
+async fn subject(session: &mut Session, round: RoundId) -> Result<Subject> {
     let row = session
-        .query("SELECT task FROM rounds WHERE id = $1")
+        .query("SELECT task, number, deadline FROM rounds WHERE id = $1")
         .bind(round.as_bytes().as_slice())
         .row()
-        .await?;
-    digest(&row.ok_or_else(|| missing(round))?, "task")
+        .await?
+        .ok_or_else(|| missing(round))?;
+    Ok(Subject {
+        task: digest(&row, "task")?,
+        round,
+        number: number(&row, "number")?,
+        deadline: number(&row, "deadline")?,
+    })
 }
 
 /// The error for a round that is not there.

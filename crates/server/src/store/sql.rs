@@ -1,17 +1,20 @@
 //! The store over either database.
 
 use undertone_protocol::aggregator::PhaseName;
+use undertone_protocol::audit::{Chain, Head};
 use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
+use undertone_protocol::keys::Secret32;
 use undertone_protocol::vector::{Ring, RingVector};
 
 use super::retry::step;
 use super::session::Pools;
 use super::sums::Parts;
 use super::{
-    Actor, ControlOutcome, NewRound, NewTask, NewToken, Outcome, PutOutcome, Result, RoundRecord,
-    RoundSummary, Store, StoredMessage, TaskControl, TaskRecord, TaskSummary, TokenRecord, connect,
-    control, listing, messages, rounds, sums, tasks, tokens,
+    Actor, AuditEntry, ControlOutcome, NewRound, NewTask, NewToken, Outcome, PutOutcome, Result,
+    RoundRecord, RoundSummary, Store, StoredMessage, TaskControl, TaskRecord, TaskSummary,
+    TokenRecord, audit, connect, control, listing, messages, rounds, sums, tasks, tokens,
 };
+use crate::audit::{self as log, Event};
 use crate::auth::TokenId;
 
 /// A [`Store`] in Postgres or in an SQLite file, by its address.
@@ -183,5 +186,27 @@ impl Store for AnyStore {
     ) -> Result<bool> {
         let end = || rounds::end(&self.pools, round, phase, outcome, now);
         step("end_round", end).await
+    }
+
+    async fn append_audit(&self, chain: Chain, actor: &log::Actor, event: &Event) -> Result<Head> {
+        let append = || audit::append_alone(&self.pools, chain, actor, event);
+        step("append_audit", append).await
+    }
+
+    async fn audit_head(&self, chain: Chain) -> Result<Option<Head>> {
+        step("audit_head", || audit::head(&self.pools, chain)).await
+    }
+
+    async fn audit_chains(&self) -> Result<Vec<Chain>> {
+        step("audit_chains", || audit::chains(&self.pools)).await
+    }
+
+    async fn audit_entries(&self, chain: Chain, from: u64, limit: u32) -> Result<Vec<AuditEntry>> {
+        let entries = || audit::entries(&self.pools, chain, from, limit);
+        step("audit_entries", entries).await
+    }
+
+    async fn audit_key(&self, candidate: Option<&Secret32>) -> Result<Option<Secret32>> {
+        step("audit_key", || audit::key(&self.pools, candidate)).await
     }
 }

@@ -1,10 +1,15 @@
 //! Tasks and their adapters.
 
-use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
+use undertone_protocol::audit::Chain;
+use undertone_protocol::id::{
+    MechanismDigest, ModelDigest, RosterIndex, RoundId, TaskId, TrainingDigest,
+};
 
 use super::columns::{corrupt, digest, json, number, signed, to_json};
 use super::session::{Pools, Row, Session};
-use super::{NewTask, Result, StoreError, TaskRecord, TaskStatus, control};
+use super::{NewTask, Result, StoreError, TaskRecord, TaskStatus, audit, control};
+use crate::audit::canonical::Hex;
+use crate::audit::{Actor, Event};
 
 pub(super) async fn create(pools: &Pools, task: &NewTask) -> Result<()> {
     let model = ModelDigest::of(&task.adapter);
@@ -31,7 +36,24 @@ pub(super) async fn create(pools: &Pools, task: &NewTask) -> Result<()> {
         return Err(StoreError::Exists(format!("task {}", task.id)));
     }
     insert_adapter(&mut session, task.id, model, &task.adapter).await?;
+    record_creation(&mut session, task, model).await?;
     session.commit().await
+}
+
+/// In the task's chain, and in the service's: a task whose chain is gone is missed there.
+async fn record_creation(session: &mut Session, task: &NewTask, model: ModelDigest) -> Result<()> {
+    let event = Event::TaskCreated {
+        task: Hex(task.id),
+        name: task.name.clone(),
+        model: Hex(model),
+        training: Hex(TrainingDigest::of(&task.training)),
+        mechanism: Hex(MechanismDigest::of(&task.mechanism)),
+        settings: serde_json::to_value(&task.settings).map_err(corrupt)?,
+    };
+    let actor = Actor::current();
+    audit::append(session, Chain::Task(task.id), &actor, &event).await?;
+    audit::append(session, Chain::Service, &actor, &event).await?;
+    Ok(())
 }
 
 /// Bars a client from later rounds of a task.
@@ -51,6 +73,11 @@ pub(super) async fn bar(
         .bind(round.as_bytes().as_slice())
         .execute()
         .await?;
+    let event = Event::ClientBarred {
+        client: client.0,
+        round: Hex(round),
+    };
+    audit::append(session, Chain::Task(task), &Actor::current(), &event).await?;
     Ok(())
 }
 

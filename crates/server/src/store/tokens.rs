@@ -2,7 +2,8 @@
 
 use super::columns::{corrupt, json, number, signed, to_json};
 use super::session::{Pools, Row};
-use super::{Actor, Result, StoreError};
+use super::{Actor, Result, StoreError, audit};
+use crate::audit::{Chain, Event};
 use crate::auth::{Scopes, SecretHash, TokenId};
 
 /// A token to be stored.
@@ -50,7 +51,7 @@ impl TokenRecord {
     }
 }
 
-pub(super) async fn create(pools: &Pools, token: &NewToken, _actor: Actor) -> Result<()> {
+pub(super) async fn create(pools: &Pools, token: &NewToken, actor: Actor) -> Result<()> {
     let mut session = pools.begin().await?;
     let made = session
         .query(
@@ -68,6 +69,13 @@ pub(super) async fn create(pools: &Pools, token: &NewToken, _actor: Actor) -> Re
     if made == 0 {
         return Err(StoreError::Exists(format!("token {}", token.id)));
     }
+    let event = Event::TokenMade {
+        token: token.id.to_string(),
+        name: token.name.clone(),
+        scopes: token.scopes.names(),
+        expires_at: Some(token.expires_at),
+    };
+    audit::append(&mut session, Chain::Service, &actor.into(), &event).await?;
     session.commit().await
 }
 
@@ -91,7 +99,7 @@ pub(super) async fn all(pools: &Pools) -> Result<Vec<TokenRecord>> {
 }
 
 /// Revokes a token; returns whether it was valid until now. The first revocation stands.
-pub(super) async fn revoke(pools: &Pools, id: TokenId, now: u64, _actor: Actor) -> Result<bool> {
+pub(super) async fn revoke(pools: &Pools, id: TokenId, now: u64, actor: Actor) -> Result<bool> {
     let mut session = pools.begin().await?;
     let revoked = session
         .query("UPDATE tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL")
@@ -106,6 +114,10 @@ pub(super) async fn revoke(pools: &Pools, id: TokenId, now: u64, _actor: Actor) 
             .row()
             .await?
             .ok_or_else(|| StoreError::Missing(format!("token {id}")))?;
+    } else {
+        let token = id.to_string();
+        let event = Event::TokenRevoked { token };
+        audit::append(&mut session, Chain::Service, &actor.into(), &event).await?;
     }
     session.commit().await?;
     Ok(revoked == 1)

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod addresses;
+mod audit;
 mod concurrency;
 mod control;
 mod fixture;
@@ -51,6 +52,13 @@ async fn conformance<S: Store>(store: &S) {
     concurrency::what_is_acknowledged_is_counted_when_a_phase_closes(store).await;
     concurrency::one_of_many_opens_closes_and_ends(store).await;
     concurrency::dropped_calls_leave_nothing_half_done(store).await;
+    audit::every_change_leaves_its_entry(store).await;
+    audit::failed_rounds_say_what_they_revealed(store).await;
+    audit::what_was_not_done_leaves_none(store).await;
+    audit::entries_name_who_acts(store).await;
+    audit::appended_at_once_make_one_chain(store, store).await;
+    audit::pages_and_chains(store).await;
+    audit::the_key_is_made_once(store).await;
 }
 
 /// Spec.
@@ -73,6 +81,7 @@ async fn postgres_conforms() {
     // A second process, as it were: what one writes the other sees, and locks hold between them.
     let other = fixture::open(&database.url).await;
     concurrency::two_stores_share_rounds(&store, &other).await;
+    audit::appended_at_once_make_one_chain(&store, &other).await;
     other.close().await;
     store.close().await;
     database.drop().await;

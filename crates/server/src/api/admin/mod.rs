@@ -1,6 +1,7 @@
 //! The admin API, version 1: tasks, rounds, tokens, enrolment. Every route but one wants a bearer
 //! token, with the right that its handler names; a client enrols with a one-time token instead.
 
+mod audit;
 mod rounds;
 mod tasks;
 mod tokens;
@@ -11,6 +12,7 @@ use axum::Router;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Query};
 use axum::http::header;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -27,7 +29,7 @@ const PAGE: u32 = 50;
 const LONGEST_PAGE: u32 = 500;
 
 /// The routes below `/admin/v1`.
-pub(super) fn router<S: Store>() -> Router<Arc<App<S>>> {
+pub(super) fn router<S: Store>(app: Arc<App<S>>) -> Router<Arc<App<S>>> {
     Router::new()
         .route("/tasks", get(tasks::list::<S>))
         .route("/tasks/{task}", get(tasks::show::<S>))
@@ -39,6 +41,8 @@ pub(super) fn router<S: Store>() -> Router<Arc<App<S>>> {
         .route("/tasks/{task}/rounds", get(rounds::list::<S>))
         .route("/tokens", get(tokens::list::<S>).post(tokens::create::<S>))
         .route("/tokens/{token}/revoke", post(tokens::revoke::<S>))
+        .route("/audit", get(audit::read::<S>))
+        .layer(from_fn_with_state(app, audit::note_denials::<S>))
         .layer(DefaultBodyLimit::max(LONGEST_JSON))
 }
 
