@@ -100,6 +100,8 @@ kinds! {
     Erased = "erased";
     /// The server cannot serve this now.
     Unavailable = "unavailable";
+    /// More comes in than the server can take; send it again later.
+    Overloaded = "overloaded";
     /// The server failed.
     Internal = "internal";
 }

@@ -77,6 +77,30 @@ pub fn hash(label: Label, parts: &[&[u8]]) -> Digest {
     Digest::from(<[u8; 32]>::from(state.finalize()))
 }
 
+/// [`hash`] over one part whose length is known before its bytes are.
+#[derive(Debug, Clone)]
+pub struct PartHash(Sha256);
+
+impl PartHash {
+    /// Starts the hash of a part of `length` bytes.
+    pub fn new(label: Label, length: usize) -> Self {
+        let mut state = Sha256::new();
+        state.update(label.prefix());
+        state.update(u64::try_from(length).unwrap_or(u64::MAX).to_be_bytes());
+        Self(state)
+    }
+
+    /// Takes the next bytes of the part.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The digest: that of [`hash`], if exactly `length` bytes were taken.
+    pub fn finish(self) -> Digest {
+        Digest::from(<[u8; 32]>::from(self.0.finalize()))
+    }
+}
+
 macro_rules! labels {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
         /// Every domain-separation label of the protocol. No two uses share one.
@@ -179,6 +203,16 @@ mod tests {
         let prefixes: BTreeSet<Vec<u8>> = Label::ALL.iter().map(|l| l.prefix()).collect();
         assert_eq!(prefixes.len(), Label::ALL.len());
         assert!(Label::ALL.iter().all(|l| l.text().len() < 255));
+    }
+
+    #[test]
+    fn a_part_may_come_in_pieces() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
+        for size in [1, 7, 64, 999, 1000] {
+            let mut pieces = PartHash::new(Label::Payload, bytes.len());
+            bytes.chunks(size).for_each(|piece| pieces.update(piece));
+            assert_eq!(pieces.finish(), hash(Label::Payload, &[&bytes]));
+        }
     }
 
     #[test]

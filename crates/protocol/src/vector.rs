@@ -2,7 +2,10 @@
 //!
 //! Specification: chapter 3, "Encodings and primitives", section 3.7.
 
+mod packing;
+
 use std::fmt;
+use std::ops::Range;
 
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -44,6 +47,30 @@ impl Ring {
     /// The bytes of `length` elements packed at b bits each.
     pub fn packed_length(self, length: usize) -> usize {
         length.saturating_mul(usize::from(self.bits)).div_ceil(8)
+    }
+
+    /// Checks the spare bits of the last byte of `length` packed elements.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Malformed`] if one is set.
+    pub(crate) fn check_spare_bits(self, length: usize, last: u8) -> Result<(), ProtocolError> {
+        let used = length.saturating_mul(usize::from(self.bits)) % 8;
+        if used == 0 || last >> used == 0 {
+            return Ok(());
+        }
+        let detail = "spare bits of the last byte are set".to_owned();
+        Err(ProtocolError::Malformed {
+            what: "packed vector",
+            detail,
+        })
+    }
+
+    fn check_packed(self, length: usize, bytes: &[u8]) -> Result<(), ProtocolError> {
+        let (expected, found) = (self.packed_length(length), bytes.len());
+        if found != expected {
+            return Err(wrong("packed vector in bytes", expected, found));
+        }
+        self.check_spare_bits(length, bytes.last().copied().unwrap_or(0))
     }
 
     /// The representative in [-2^(b-1), 2^(b-1)) of an element.
@@ -230,11 +257,6 @@ impl RingVector {
                 *a = a.combine(*b, Sign::Plus);
             }
         }
-        let wrong = |what, expected, found| ProtocolError::WrongLength {
-            what,
-            expected,
-            found,
-        };
         if self.len() != other.len() {
             return Err(wrong("vector length", self.len(), other.len()));
         }
@@ -259,7 +281,7 @@ impl RingVector {
     /// least significant bit of the first byte; spare bits of the last byte are zero.
     pub fn pack(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.ring.packed_length(self.len()));
-        for_lanes!(&self.lanes, lanes => write_packed(lanes, self.ring, &mut out));
+        for_lanes!(&self.lanes, lanes => packing::write(lanes, self.ring, &mut out));
         out
     }
 
@@ -269,72 +291,38 @@ impl RingVector {
     /// [`ProtocolError::WrongLength`] unless `bytes` is exactly as long as they take, and
     /// [`ProtocolError::Malformed`] if spare bits are set.
     pub fn unpack(ring: Ring, length: usize, bytes: &[u8]) -> Result<Self, ProtocolError> {
-        let expected = ring.packed_length(length);
-        if bytes.len() != expected {
-            let (what, found) = ("packed vector in bytes", bytes.len());
-            return Err(ProtocolError::WrongLength {
-                what,
-                expected,
-                found,
-            });
-        }
+        ring.check_packed(length, bytes)?;
         let mut vector = Self::zeros(ring, length);
-        let spare = for_lanes!(&mut vector.lanes, lanes => read_packed(lanes, ring, bytes));
-        if spare != 0 {
-            let detail = "spare bits of the last byte are set".to_owned();
-            return Err(ProtocolError::Malformed {
-                what: "packed vector",
-                detail,
-            });
-        }
+        for_lanes!(&mut vector.lanes, lanes => packing::read(lanes, ring, bytes, |_, new| new));
         Ok(vector)
     }
-}
 
-fn write_packed<L: Lane>(lanes: &[L], ring: Ring, out: &mut Vec<u8>) {
-    let (bits, mask) = (u32::from(ring.bits), ring.mask());
-    let (mut buffer, mut filled) = (0_u128, 0_u32);
-    for lane in lanes {
-        buffer |= u128::from(lane.widen() & mask) << filled;
-        filled = filled.saturating_add(bits);
-        if filled >= 64 {
-            out.extend_from_slice(&low_u64(buffer).to_le_bytes());
-            buffer >>= 64;
-            filled = filled.saturating_sub(64);
-        }
+    /// Adds packed elements to those in `range`, without unpacking them to a vector first: as
+    /// [`RingVector::add`] of what [`RingVector::unpack`] would give.
+    ///
+    /// # Errors
+    /// [`ProtocolError::WrongLength`] if the range is not within the vector or `bytes` is not
+    /// exactly as long as its elements take, and [`ProtocolError::Malformed`] if spare bits are
+    /// set. The vector is unchanged then.
+    pub fn add_packed(&mut self, range: Range<usize>, bytes: &[u8]) -> Result<(), ProtocolError> {
+        let (ring, length, end) = (self.ring, self.len(), range.end);
+        ring.check_packed(range.len(), bytes)?;
+        for_lanes!(&mut self.lanes, lanes => {
+            let lanes = lanes
+                .get_mut(range)
+                .ok_or_else(|| wrong("range of elements", length, end))?;
+            packing::read(lanes, ring, bytes, |old, new| old.combine(new, Sign::Plus));
+        });
+        Ok(())
     }
-    let rest = usize::try_from(filled.div_ceil(8)).unwrap_or(8);
-    out.extend(low_u64(buffer).to_le_bytes().into_iter().take(rest));
 }
 
-/// Fills the lanes and returns the spare bits that are left over.
-fn read_packed<L: Lane>(lanes: &mut [L], ring: Ring, bytes: &[u8]) -> u128 {
-    let (bits, mask) = (u32::from(ring.bits), ring.mask());
-    let (words, tail) = bytes.as_chunks::<8>();
-    let mut last = [0; 8];
-    last.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
-    let mut input = words.iter().chain(std::iter::once(&last));
-    let (mut buffer, mut filled) = (0_u128, 0_u32);
-    for lane in lanes {
-        if filled < bits {
-            let word = u64::from_le_bytes(input.next().copied().unwrap_or_default());
-            buffer |= u128::from(word) << filled;
-            filled = filled.saturating_add(64);
-        }
-        *lane = L::narrow(low_u64(buffer) & mask);
-        buffer >>= bits;
-        filled = filled.saturating_sub(bits);
+fn wrong(what: &'static str, expected: usize, found: usize) -> ProtocolError {
+    ProtocolError::WrongLength {
+        what,
+        expected,
+        found,
     }
-    // What no lane took: spare bits of the last byte, read already or not.
-    input.fold(buffer, |spare, word| {
-        spare | u128::from(u64::from_le_bytes(*word))
-    })
-}
-
-#[inline]
-#[allow(clippy::as_conversions, clippy::cast_possible_truncation)]
-fn low_u64(value: u128) -> u64 {
-    value as u64
 }
 
 #[cfg(test)]
@@ -363,25 +351,5 @@ mod tests {
             let value = value >> (64 - bits);
             prop_assert_eq!(ring.centred(ring.element(value)), value);
         }
-    }
-
-    /// Spec.
-    #[test]
-    fn known_packing() {
-        let ring = Ring::new(12).unwrap();
-        let x = RingVector::from_elements(ring, &[0xabc, 0x123, 0xfff]);
-        assert_eq!(x.pack(), [0xbc, 0x3a, 0x12, 0xff, 0x0f]);
-        assert!(matches!(
-            RingVector::unpack(ring, 3, &[0xbc, 0x3a, 0x12, 0xff, 0x1f]),
-            Err(ProtocolError::Malformed { .. })
-        ));
-        assert!(matches!(
-            RingVector::unpack(ring, 3, &[0xbc, 0x3a, 0x12, 0xff]),
-            Err(ProtocolError::WrongLength {
-                expected: 5,
-                found: 4,
-                ..
-            })
-        ));
     }
 }

@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::error::ServerError;
 use crate::phases::Phases;
 use crate::store::Store;
+use crate::upload::Uploads;
 use crate::{api, driver};
 
 /// What requests and the driver share. Nothing in it is the only copy of anything: after a
@@ -24,6 +25,7 @@ pub struct App<S> {
     settings: Settings,
     phases: Phases,
     audit: Auditor,
+    uploads: Uploads,
     messages: watch::Sender<()>,
     phase_changes: watch::Sender<()>,
 }
@@ -33,6 +35,7 @@ impl<S: Store> App<S> {
     pub fn new(store: S, settings: Settings) -> Arc<Self> {
         Arc::new(Self {
             store,
+            uploads: Uploads::new(&settings.upload),
             settings,
             phases: Phases::default(),
             audit: Auditor::default(),
@@ -59,6 +62,11 @@ impl<S: Store> App<S> {
     /// The phases of rounds.
     pub(crate) fn phases(&self) -> &Phases {
         &self.phases
+    }
+
+    /// The masked inputs that are coming in.
+    pub(crate) fn uploads(&self) -> &Uploads {
+        &self.uploads
     }
 
     /// Wakes the driver.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::upload::UploadSettings;
+
 /// The settings of one process of the service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -15,6 +17,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The audit log.
     pub audit: AuditSettings,
+    /// How masked inputs are taken in.
+    pub upload: UploadSettings,
 }
 
 /// The settings of the audit log.
@@ -33,6 +37,7 @@ impl Default for Settings {
             database: "sqlite:undertone.db".to_owned(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8470)),
             audit: AuditSettings::default(),
+            upload: UploadSettings::default(),
         }
     }
 }

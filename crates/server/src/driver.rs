@@ -133,6 +133,7 @@ async fn open_round<S: Store>(app: &App<S>, task: &TaskRecord) -> Result<(), Ser
     };
     if app.store().open_round(&round).await? {
         tracing::info!(task = %task.id, round = %round.id, %number, "round opened");
+        app.uploads().check(&params);
         app.announce();
     }
     Ok(())

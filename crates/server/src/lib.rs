@@ -12,6 +12,7 @@
 //! | the running service | [`app`] |
 //! | what happened, for those who look later | [`audit`] |
 //! | what an operator can set | [`config`] |
+//! | how a masked input gets into the sum | [`upload`] |
 //!
 //! The service is trusted for liveness only. It holds no secret of any client: every message it
 //! stores is public or sealed to another client, and masked vectors exist only as a running sum.
@@ -28,6 +29,7 @@ pub mod problem;
 pub mod schedule;
 pub mod store;
 pub mod task;
+pub mod upload;
 
 pub use app::{App, serve};
 pub use config::Settings;

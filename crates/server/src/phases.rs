@@ -57,7 +57,7 @@ impl Phase {
         Ok(match self {
             Self::AdvertiseKeys(phase) => phase.check(bytes)?.message.sender,
             Self::ShareKeys(phase) => phase.check(bytes)?.header.message.sender,
-            Self::MaskedInput(phase) => phase.check(bytes)?.sender,
+            Self::MaskedInput(phase) => phase.check(bytes)?.header.sender,
             Self::ConsistencyCheck(phase) => phase.check(bytes)?.message.sender,
             Self::Unmask(phase) => phase.check(bytes)?.message.sender,
         })

@@ -115,6 +115,8 @@ kinds! {
     Erased = "erased", GONE, "It was erased";
     /// The database does not answer; ask again.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "The service is not available for now";
+    /// More comes in than the service can take; send it again later.
+    Overloaded = "overloaded", SERVICE_UNAVAILABLE, "The service is overloaded";
     /// A fault of the service.
     Internal = "internal", INTERNAL_SERVER_ERROR, "The service failed";
 }
@@ -187,7 +189,7 @@ impl IntoResponse for Problem {
             let challenge = HeaderValue::from_static("Bearer realm=\"undertone\"");
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
-        if kind == ProblemKind::Unavailable {
+        if matches!(kind, ProblemKind::Unavailable | ProblemKind::Overloaded) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response

@@ -208,7 +208,7 @@ async fn what_does_not_pass_is_not() {
 async fn retry_after_is_obeyed() {
     let busy = |seconds: u64| {
         let header = format!("retry-after: {seconds}\r\n");
-        problem("503 Service Unavailable", "unavailable", &header)
+        problem("503 Service Unavailable", "overloaded", &header)
     };
     let server = Server::start(vec![busy(1), ok("x")]).await;
     let started = Instant::now();

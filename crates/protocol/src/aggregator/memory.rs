@@ -131,7 +131,7 @@ impl MemoryAggregator {
             }
             State::MaskedInput(phase, received, sum) => {
                 let input = phase.check(bytes)?;
-                let receipt = keep(received, input.sender, input.header);
+                let receipt = keep(received, input.header.sender, input.header.bytes);
                 if receipt == Receipt::Accepted {
                     sum.add(&input.vector)?;
                 }

@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 pub use advertise_keys::AdvertiseKeysPhase;
 pub use consistency_check::ConsistencyCheckPhase;
-pub use masked_input::{CheckedInput, MaskedInputPhase};
+pub use masked_input::{CheckedHeader, CheckedInput, MaskedInputPhase, PayloadCheck};
 pub use recover::{Recovery, SetAside};
 pub use share_keys::ShareKeysPhase;
 pub use unmask::UnmaskPhase;

@@ -9,16 +9,17 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::Serialize;
-use undertone_protocol::aggregator::{CheckedInput, PhaseName};
+use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::{RosterIndex, TaskId};
 
+use super::body::{Length, Reader};
 use super::rounds::{find, reached};
-use super::{Path, body, parse_index};
+use super::{Path, parse_index};
 use crate::app::App;
-use crate::error::ServerError;
 use crate::phases::Phase;
 use crate::problem::{Problem, ProblemKind};
 use crate::store::{PutOutcome, Store, StoredMessage};
+use crate::upload;
 
 /// The longest message but for masked inputs: ShareKeys to 254 neighbours takes 37 KB.
 const LONGEST_MESSAGE: usize = 64 * 1024;
@@ -35,36 +36,42 @@ pub(super) async fn put<S: Store>(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Receipt>, Problem> {
+    let mut reader = Reader::new(&headers, body, app.uploads().settings());
+    let taken = take(&app, (&round, &phase, &index), &mut reader).await;
+    if taken.is_err() {
+        reader.discard().await;
+    }
+    taken
+}
+
+async fn take<S: Store>(
+    app: &Arc<App<S>>,
+    (round, phase, index): (&str, &str, &str),
+    reader: &mut Reader,
+) -> Result<Json<Receipt>, Problem> {
     let phase: PhaseName = phase.parse().map_err(|_| {
         Problem::new(
             ProblemKind::NotFound,
             format!("there is no phase `{phase}`"),
         )
     })?;
-    let index = parse_index(&index)?;
-    let round = find(&app, &round).await?;
-    let rebuilt = reached(&app, &round, phase).await?;
+    let index = parse_index(index)?;
+    let round = find(app, round).await?;
+    let rebuilt = reached(app, &round, phase).await?;
     // Before the body is read: who is not on the roster has nothing to send.
     rebuilt.context().roster().key(index)?;
     if phase == PhaseName::AdvertiseKeys {
-        not_barred(&app, round.task, index).await?;
+        not_barred(app, round.task, index).await?;
     }
-    let limit = match rebuilt.as_ref() {
-        Phase::MaskedInput(phase) => phase.body_length(),
-        _ => LONGEST_MESSAGE,
-    };
-    let bytes = body::read(&headers, body, limit).await?;
-    let outcome = if phase == PhaseName::MaskedInput {
-        let input = check_input(rebuilt, bytes).await?;
-        same(index, input.sender)?;
-        let header = StoredMessage {
-            sender: index,
-            bytes: input.header,
-        };
-        app.store()
-            .put_input(round.id, &header, &input.vector)
-            .await?
+    let outcome = if let Phase::MaskedInput(phase) = rebuilt.as_ref() {
+        reader.expect(Length::Exactly(phase.body_length()))?;
+        let header = upload::header(reader, phase).await?;
+        same(index, header.sender)?;
+        let taken = upload::input(app, reader, phase, header).await;
+        taken.map_err(|problem| problem.signed_by(index))?
     } else {
+        reader.expect(Length::AtMost(LONGEST_MESSAGE))?;
+        let bytes = reader.all().await?;
         same(index, rebuilt.check(&bytes)?)?;
         let message = StoredMessage {
             sender: index,
@@ -72,7 +79,7 @@ pub(super) async fn put<S: Store>(
         };
         app.store().put_message(round.id, phase, &message).await?
     };
-    receipt(&app, outcome, phase, index)
+    receipt(app, outcome, phase, index)
 }
 
 /// A client that dealt shares that cannot be combined spoils one round, not more.
@@ -91,18 +98,6 @@ async fn not_barred<S: Store>(
             ),
         )),
     }
-}
-
-/// Hashing and unpacking a long vector takes milliseconds: off the request threads.
-async fn check_input(phase: Arc<Phase>, bytes: Vec<u8>) -> Result<CheckedInput, Problem> {
-    let checked = tokio::task::spawn_blocking(move || match phase.as_ref() {
-        Phase::MaskedInput(phase) => phase.check(&bytes).map_err(Problem::from),
-        _ => Err(Problem::new(
-            ProblemKind::Internal,
-            "a phase was rebuilt as another",
-        )),
-    });
-    checked.await.map_err(ServerError::from)?
 }
 
 fn same(index: RosterIndex, sender: RosterIndex) -> Result<(), Problem> {

@@ -4,7 +4,7 @@
 
 mod admin;
 mod audit;
-mod body;
+pub(crate) mod body;
 mod health;
 mod messages;
 mod poll;

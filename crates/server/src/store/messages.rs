@@ -1,4 +1,4 @@
-//! Clients' messages, and the door through which a masked input goes in.
+//! Clients' messages, one by one.
 
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::{RosterIndex, RoundId};
@@ -6,7 +6,6 @@ use undertone_protocol::id::{RosterIndex, RoundId};
 use super::columns::{number, phase};
 use super::rounds::missing;
 use super::session::{Pools, Session, locking};
-use super::sums::{self, Parts};
 use super::{PutOutcome, Result, StoreError, StoredMessage};
 
 pub(super) async fn put(
@@ -26,33 +25,32 @@ pub(super) async fn put(
     Ok(outcome)
 }
 
-pub(super) async fn put_input(
-    pools: &Pools,
-    round: RoundId,
-    header: &StoredMessage,
-    parts: &Parts,
-) -> Result<PutOutcome> {
-    let mut session = pools.begin().await?;
-    let outcome = record(&mut session, round, PhaseName::MaskedInput, header).await?;
-    if outcome == PutOutcome::Accepted {
-        let shard = header.sender.0 % pools.shards();
-        sums::add(&mut session, round, shard, parts).await?;
-    }
-    session.commit().await?;
-    Ok(outcome)
-}
-
 /// Stores a message, if its phase is open and its sender has none yet.
 ///
-/// The round's row is held `FOR SHARE`: uploads do not wait for each other, and a phase that
-/// closes waits for them. Two messages of one sender at once meet at the primary key, where the
-/// second waits until the first is durable or undone.
+/// Two messages of one sender at once meet at the primary key, where the second waits until the
+/// first is durable or undone.
 async fn record(
     session: &mut Session,
     round: RoundId,
     phase: PhaseName,
     message: &StoredMessage,
 ) -> Result<PutOutcome> {
+    let open = is_open(session, round, phase).await?;
+    if open && insert(session, round, phase, message).await? {
+        return Ok(PutOutcome::Accepted);
+    }
+    stored(session, round, phase, message, open).await
+}
+
+/// Whether a phase of a round is open.
+///
+/// The round's row is held `FOR SHARE`: uploads do not wait for each other, and a phase that
+/// closes waits for them.
+pub(super) async fn is_open(
+    session: &mut Session,
+    round: RoundId,
+    phase: PhaseName,
+) -> Result<bool> {
     let row = locking!(
         session,
         "SELECT state, phase FROM rounds WHERE id = $1",
@@ -62,11 +60,17 @@ async fn record(
     .row()
     .await?
     .ok_or_else(|| missing(round))?;
-    let open =
-        row.get::<&str, _>("state")? == "open" && row.get::<&str, _>("phase")? == phase.text();
-    if open && insert(session, round, phase, message).await? {
-        return Ok(PutOutcome::Accepted);
-    }
+    Ok(row.get::<&str, _>("state")? == "open" && row.get::<&str, _>("phase")? == phase.text())
+}
+
+/// What becomes of a message that was not inserted.
+pub(super) async fn stored(
+    session: &mut Session,
+    round: RoundId,
+    phase: PhaseName,
+    message: &StoredMessage,
+    open: bool,
+) -> Result<PutOutcome> {
     let stored = bytes(session, round, phase, message.sender).await?;
     Ok(match stored {
         Some(bytes) if bytes == message.bytes => PutOutcome::Repeated,
@@ -75,7 +79,8 @@ async fn record(
     })
 }
 
-async fn insert(
+/// Stores a message of a sender that has none yet in the phase; returns whether it did.
+pub(super) async fn insert(
     session: &mut Session,
     round: RoundId,
     phase: PhaseName,

@@ -10,6 +10,7 @@ mod columns;
 mod connect;
 mod control;
 mod history;
+mod inputs;
 mod listing;
 mod messages;
 mod records;
@@ -27,10 +28,12 @@ pub use actor::Actor;
 pub use control::{ControlOutcome, TaskControl};
 pub use listing::{RoundStanding, RoundSummary, TaskSummary};
 pub use records::{
-    AuditEntry, GraphSettings, GraphShape, NewRound, NewTask, Outcome, PutOutcome, RoundRecord,
-    RoundState, StoredMessage, StoredResult, TaskRecord, TaskSettings, TaskState, TaskStatus,
+    AuditEntry, GraphSettings, GraphShape, NewRound, NewTask, Outcome, PackedInput, PutOutcome,
+    RoundRecord, RoundState, StoredMessage, StoredResult, TaskRecord, TaskSettings, TaskState,
+    TaskStatus,
 };
 pub use sql::AnyStore;
+pub use sums::{CHUNK, chunk_count, chunk_range};
 pub use tokens::{NewToken, TokenRecord};
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::audit::{Chain, Head};
@@ -73,6 +76,9 @@ pub enum StoreError {
     /// A thing that should be there is not.
     #[error("{0} does not exist")]
     Missing(String),
+    /// A computation was cut off.
+    #[error("a computation was cut off: {0}")]
+    Interrupted(#[from] tokio::task::JoinError),
 }
 
 /// This module's results.
@@ -195,17 +201,21 @@ pub trait Store: Clone + Send + Sync + 'static {
         message: &StoredMessage,
     ) -> impl Future<Output = Result<PutOutcome>> + Send;
 
-    /// Adds a masked vector to the running sum and stores its signed header as the sender's
-    /// MaskedInput message, in one transaction, if the phase is open and the sender has not been
-    /// added yet.
+    /// Adds masked vectors to the running sum and stores their signed headers as the senders'
+    /// MaskedInput messages, in one transaction: each if the phase is open and its sender has not
+    /// been added yet. Returns what became of each input, in their order.
     ///
-    /// The vector's ring and length are the round's: the caller has checked them.
-    fn put_input(
+    /// Of two inputs of one sender the first counts. Fails with [`StoreError::Corrupt`], and
+    /// changes nothing, if a vector is not `length` packed elements of `ring`, or if ring and
+    /// length are not those of the inputs before; that they are the round's, the caller has
+    /// checked.
+    fn put_inputs(
         &self,
         round: RoundId,
-        header: &StoredMessage,
-        vector: &RingVector,
-    ) -> impl Future<Output = Result<PutOutcome>> + Send;
+        ring: Ring,
+        length: usize,
+        inputs: &[PackedInput],
+    ) -> impl Future<Output = Result<Vec<PutOutcome>>> + Send;
 
     /// The messages of a phase, ascending by sender. For MaskedInput these are the headers of the
     /// inputs that are in the running sum.
@@ -219,12 +229,23 @@ pub trait Store: Clone + Send + Sync + 'static {
     fn count(&self, round: RoundId, phase: PhaseName)
     -> impl Future<Output = Result<usize>> + Send;
 
-    /// The running sum over all inputs that were put: the zero vector if there are none.
+    /// The running sum over all inputs that were put: the zero vector if there are none. It is
+    /// read chunk by chunk, so it is of one moment only once the phase has closed.
     fn running_sum(
         &self,
         round: RoundId,
         ring: Ring,
         length: usize,
+    ) -> impl Future<Output = Result<RingVector>> + Send;
+
+    /// One chunk of the running sum of `length` elements: those that [`chunk_range`] names, of
+    /// [`chunk_count`] chunks.
+    fn running_sum_range(
+        &self,
+        round: RoundId,
+        ring: Ring,
+        length: usize,
+        chunk: usize,
     ) -> impl Future<Output = Result<RingVector>> + Send;
 
     /// Closes phase `from` and opens `to` until `deadline`, if `from` is open and `to` comes right

@@ -1,5 +1,6 @@
 //! What goes into the store and what comes out.
 
+use axum::body::Bytes;
 use serde::{Deserialize, Serialize};
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::{Digest, ModelDigest, RosterIndex, RoundId, RoundNumber, TaskId};
@@ -223,6 +224,15 @@ pub struct StoredMessage {
     pub sender: RosterIndex,
     /// Its bytes.
     pub bytes: Vec<u8>,
+}
+
+/// A masked input that passed every check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedInput {
+    /// Its signed header.
+    pub header: StoredMessage,
+    /// The masked vector, packed.
+    pub packed: Bytes,
 }
 
 /// What became of a message that was put.

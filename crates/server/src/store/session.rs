@@ -53,14 +53,6 @@ impl Pools {
         })
     }
 
-    /// How many rows a running sum is spread over, so that uploads need not wait for each other.
-    pub(super) fn shards(&self) -> u32 {
-        match self {
-            Self::Postgres(_) => 4,
-            Self::Sqlite { .. } => 1,
-        }
-    }
-
     /// Closes all connections, after those in use have been given back.
     pub(super) async fn close(&self) {
         match self {
@@ -98,6 +90,15 @@ impl Session {
             Self::PostgresWrite(connection) => Query::Postgres(connection, sqlx::query(postgres)),
             Self::Sqlite(connection) => Query::Sqlite(connection, sqlx::query(sqlite)),
             Self::SqliteWrite(connection) => Query::Sqlite(connection, sqlx::query(sqlite)),
+        }
+    }
+
+    /// The connection, for what only Postgres can do.
+    pub(super) fn postgres(&mut self) -> Option<&mut PgConnection> {
+        match self {
+            Self::Postgres(connection) => Some(connection),
+            Self::PostgresWrite(transaction) => Some(transaction),
+            Self::Sqlite(_) | Self::SqliteWrite(_) => None,
         }
     }
 
@@ -184,6 +185,12 @@ impl Query<'_> {
 pub(super) enum Row {
     Postgres(PgRow),
     Sqlite(SqliteRow),
+}
+
+impl From<PgRow> for Row {
+    fn from(row: PgRow) -> Self {
+        Self::Postgres(row)
+    }
 }
 
 impl Row {

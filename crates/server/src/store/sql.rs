@@ -8,11 +8,11 @@ use undertone_protocol::vector::{Ring, RingVector};
 
 use super::retry::step;
 use super::session::Pools;
-use super::sums::Parts;
 use super::{
-    Actor, AuditEntry, ControlOutcome, NewRound, NewTask, NewToken, Outcome, PutOutcome, Result,
-    RoundRecord, RoundSummary, Store, StoredMessage, TaskControl, TaskRecord, TaskSummary,
-    TokenRecord, audit, connect, control, listing, messages, rounds, sums, tasks, tokens,
+    Actor, AuditEntry, ControlOutcome, NewRound, NewTask, NewToken, Outcome, PackedInput,
+    PutOutcome, Result, RoundRecord, RoundSummary, Store, StoredMessage, TaskControl, TaskRecord,
+    TaskSummary, TokenRecord, audit, connect, control, inputs, listing, messages, rounds, sums,
+    tasks, tokens,
 };
 use crate::audit::{self as log, Event};
 use crate::auth::TokenId;
@@ -23,7 +23,13 @@ use crate::auth::TokenId;
 #[derive(Debug, Clone)]
 pub struct AnyStore {
     pools: Pools,
+    /// Where this process adds to running sums.
+    shard: u32,
 }
+
+/// How many shards a running sum has at most, and so how many processes can add to it without
+/// waiting for each other.
+const SHARDS: u32 = 16;
 
 impl AnyStore {
     /// Opens the database at `url` and brings its schema up to date:
@@ -39,7 +45,13 @@ impl AnyStore {
     /// version knows. None of them shows the password.
     pub async fn connect(url: &str) -> Result<Self> {
         let pools = connect::open(url).await?;
-        Ok(Self { pools })
+        let shard = match pools {
+            // Processes that draw the same one wait for each other's transactions, no more.
+            Pools::Postgres(_) => getrandom::u32().map_or(0, |drawn| drawn % SHARDS),
+            // There is one writer at a time.
+            Pools::Sqlite { .. } => 0,
+        };
+        Ok(Self { pools, shard })
     }
 
     /// Closes all connections, once the steps under way are done. Later calls fail.
@@ -142,15 +154,16 @@ impl Store for AnyStore {
         step("put_message", put).await
     }
 
-    async fn put_input(
+    async fn put_inputs(
         &self,
         round: RoundId,
-        header: &StoredMessage,
-        vector: &RingVector,
-    ) -> Result<PutOutcome> {
-        let parts = Parts::of(vector);
-        let put = || messages::put_input(&self.pools, round, header, &parts);
-        step("put_input", put).await
+        ring: Ring,
+        length: usize,
+        inputs: &[PackedInput],
+    ) -> Result<Vec<PutOutcome>> {
+        let (place, shape) = ((round, self.shard), (ring, length));
+        let put = || inputs::put(&self.pools, place, shape, inputs);
+        step("put_inputs", put).await
     }
 
     async fn messages(&self, round: RoundId, phase: PhaseName) -> Result<Vec<StoredMessage>> {
@@ -164,6 +177,17 @@ impl Store for AnyStore {
     async fn running_sum(&self, round: RoundId, ring: Ring, length: usize) -> Result<RingVector> {
         let total = || sums::total(&self.pools, round, ring, length);
         step("running_sum", total).await
+    }
+
+    async fn running_sum_range(
+        &self,
+        round: RoundId,
+        ring: Ring,
+        length: usize,
+        chunk: usize,
+    ) -> Result<RingVector> {
+        let part = || sums::chunk(&self.pools, round, ring, length, chunk);
+        step("running_sum_range", part).await
     }
 
     async fn close_phase(

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use undertone_protocol::aggregator::PhaseName;
-use undertone_server::store::{Outcome, PutOutcome, Store};
+use undertone_server::store::{Outcome, PackedInput, PutOutcome, Store};
 
 use crate::fixture::{
-    NOW, message, new_round, new_task, open, put, ring, round_in, soon, sum_of, vector,
+    NOW, input, message, new_round, new_task, open, put, put_one, ring, round_in, soon, sum_of,
+    vector,
 };
 
 const PHASE: PhaseName = PhaseName::MaskedInput;
@@ -38,8 +39,11 @@ pub(crate) async fn one_sender_at_once_is_added_once<S: Store>(store: &S) {
         let store = store.clone();
         let vector = vector(bits, length, 3);
         // Half of them with another header: one of the two headers wins.
-        let header = message(3, if attempt % 2 == 0 { "even" } else { "odd" });
-        puts.spawn(async move { store.put_input(round, &header, &vector).await.unwrap() });
+        let input = PackedInput {
+            header: message(3, if attempt % 2 == 0 { "even" } else { "odd" }),
+            ..input(3, &vector)
+        };
+        puts.spawn(async move { put_one(&store, round, &vector, input).await.unwrap() });
     }
     let outcomes = soon(puts.join_all()).await;
     let count = |outcome| outcomes.iter().filter(|o| **o == outcome).count();
@@ -48,6 +52,36 @@ pub(crate) async fn one_sender_at_once_is_added_once<S: Store>(store: &S) {
     assert_eq!(count(PutOutcome::Conflict), 8);
     let sum = store.running_sum(round, ring(bits), length).await.unwrap();
     assert_eq!(sum, sum_of(bits, length, [3]));
+}
+
+/// Batches that share senders, each in another order: every sender is added once, and no batch
+/// waits for another in a circle.
+pub(crate) async fn batches_at_once_sum_exactly<S: Store>(store: &S) {
+    let (bits, length, senders) = (20, 140_000, 24);
+    let round = round_in(store, PHASE).await.id;
+    let inputs: Vec<PackedInput> = (0..senders)
+        .map(|sender| input(sender, &vector(bits, length, sender)))
+        .collect();
+    let mut puts = JoinSet::new();
+    for batch in 0..12_usize {
+        let store = store.clone();
+        let mut inputs = inputs.clone();
+        inputs.rotate_left(5 * batch % 24);
+        if batch % 2 == 0 {
+            inputs.reverse();
+        }
+        inputs.truncate(8);
+        puts.spawn(async move {
+            let put = store.put_inputs(round, ring(bits), length, &inputs);
+            put.await.unwrap()
+        });
+    }
+    let outcomes = soon(puts.join_all()).await.concat();
+    let count = |outcome| outcomes.iter().filter(|o| **o == outcome).count();
+    assert_eq!(count(PutOutcome::Accepted), senders as usize);
+    assert_eq!(count(PutOutcome::Repeated), 12 * 8 - senders as usize);
+    let sum = store.running_sum(round, ring(bits), length).await.unwrap();
+    assert_eq!(sum, sum_of(bits, length, 0..senders));
 }
 
 pub(crate) async fn what_is_acknowledged_is_counted_when_a_phase_closes<S: Store>(store: &S) {

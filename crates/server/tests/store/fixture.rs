@@ -8,7 +8,8 @@ use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, RoundNumber, Tas
 use undertone_protocol::vector::{Ring, RingVector};
 use undertone_server::schedule::ScheduleSettings;
 use undertone_server::store::{
-    AnyStore, GraphSettings, NewRound, NewTask, PutOutcome, Store, StoredMessage, TaskSettings,
+    AnyStore, GraphSettings, NewRound, NewTask, PackedInput, PutOutcome, Store, StoreError,
+    StoredMessage, TaskSettings,
 };
 
 /// A time to start from.
@@ -113,6 +114,14 @@ pub(crate) fn sum_of(
     sum
 }
 
+/// The input of one sender.
+pub(crate) fn input(sender: u32, vector: &RingVector) -> PackedInput {
+    PackedInput {
+        header: message(sender, &format!("header of {sender}")),
+        packed: vector.pack().into(),
+    }
+}
+
 /// Puts the vector of one sender.
 pub(crate) async fn put<S: Store>(
     store: &S,
@@ -120,8 +129,23 @@ pub(crate) async fn put<S: Store>(
     sender: u32,
     vector: &RingVector,
 ) -> PutOutcome {
-    let header = message(sender, &format!("header of {sender}"));
-    store.put_input(round, &header, vector).await.unwrap()
+    put_one(store, round, vector, input(sender, vector))
+        .await
+        .unwrap()
+}
+
+/// Puts one input of the ring and length of `like`.
+pub(crate) async fn put_one<S: Store>(
+    store: &S,
+    round: RoundId,
+    like: &RingVector,
+    input: PackedInput,
+) -> Result<PutOutcome, StoreError> {
+    let batch = [input];
+    let put = store.put_inputs(round, like.ring(), like.len(), &batch);
+    let outcomes = put.await?;
+    assert_eq!(outcomes.len(), 1);
+    Ok(outcomes[0])
 }
 
 /// Fails, rather than hangs, where a lock is never given back.

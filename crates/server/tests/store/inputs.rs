@@ -1,9 +1,12 @@
 //! Masked inputs and the running sum.
 
 use undertone_protocol::aggregator::PhaseName;
-use undertone_server::store::{PutOutcome, Store, StoreError};
+use undertone_protocol::vector::RingVector;
+use undertone_server::store::{
+    CHUNK, PackedInput, PutOutcome, Store, StoreError, chunk_count, chunk_range,
+};
 
-use crate::fixture::{NOW, message, put, ring, round_in, sum_of, vector};
+use crate::fixture::{NOW, input, message, put, put_one, ring, round_in, sum_of, vector};
 
 const PHASE: PhaseName = PhaseName::MaskedInput;
 
@@ -24,10 +27,11 @@ pub(crate) async fn are_summed_once<S: Store>(store: &S) {
     // Again; then with another header.
     let outcome = put(store, round, 5, &vector(bits, length, 5)).await;
     assert_eq!(outcome, PutOutcome::Repeated);
-    let other = message(5, "another header");
-    let outcome = store
-        .put_input(round, &other, &vector(bits, length, 6))
-        .await;
+    let other = PackedInput {
+        header: message(5, "another header"),
+        ..input(5, &vector(bits, length, 6))
+    };
+    let outcome = put_one(store, round, &vector(bits, length, 6), other).await;
     assert_eq!(outcome.unwrap(), PutOutcome::Conflict);
     assert_eq!(sum().await, sum_of(bits, length, [5, 1]));
 
@@ -60,8 +64,52 @@ pub(crate) async fn of_any_width_and_length<S: Store>(store: &S) {
             put(store, round, sender, &vector(bits, length, sender)).await;
         }
         let sum = store.running_sum(round, ring(bits), length).await.unwrap();
-        assert_eq!(sum, sum_of(bits, length, 0..6), "b = {bits}, d = {length}");
+        let expected = sum_of(bits, length, 0..6);
+        assert_eq!(sum, expected, "b = {bits}, d = {length}");
+        let elements: Vec<u64> = expected.elements().collect();
+        assert_eq!(chunk_count(length), length.div_ceil(CHUNK));
+        for chunk in 0..chunk_count(length) + 1 {
+            let part = store.running_sum_range(round, ring(bits), length, chunk);
+            let expected = &elements[chunk_range(length, chunk)];
+            let expected = RingVector::from_elements(ring(bits), expected);
+            assert_eq!(part.await.unwrap(), expected, "{bits}, {length}, {chunk}");
+        }
     }
+}
+
+/// A batch with everything in it: new, repeated, another header of one sender, one sender twice.
+pub(crate) async fn of_a_batch_fare_each_on_its_own<S: Store>(store: &S) {
+    let (bits, length) = (20, 70_000);
+    let round = round_in(store, PHASE).await.id;
+    let of = |sender| input(sender, &vector(bits, length, sender));
+    let other = |sender| PackedInput {
+        header: message(sender, "another header"),
+        ..of(sender)
+    };
+    let put = async |batch: &[PackedInput]| {
+        let put = store.put_inputs(round, ring(bits), length, batch);
+        put.await.unwrap()
+    };
+    let (new, again) = (PutOutcome::Accepted, PutOutcome::Repeated);
+    let conflict = PutOutcome::Conflict;
+    assert_eq!(put(&[]).await, []);
+    assert_eq!(put(&[of(7), of(2), of(9)]).await, [new, new, new]);
+    let batch = [of(9), of(3), other(2), of(3), of(1), other(1), of(7)];
+    let outcomes = [again, new, conflict, again, new, conflict, again];
+    assert_eq!(put(&batch).await, outcomes);
+    assert_eq!(put(&[of(3), other(7)]).await, [again, conflict]);
+    let sum = store.running_sum(round, ring(bits), length).await.unwrap();
+    assert_eq!(sum, sum_of(bits, length, [7, 2, 9, 3, 1]));
+
+    let next = PhaseName::ConsistencyCheck;
+    assert!(store.close_phase(round, PHASE, next, NOW).await.unwrap());
+    let late = PutOutcome::NotOpen;
+    assert_eq!(put(&[of(4), of(9), other(9)]).await, [late, again, late]);
+    let sum = store.running_sum(round, ring(bits), length).await.unwrap();
+    assert_eq!(sum, sum_of(bits, length, [7, 2, 9, 3, 1]));
+    let headers = store.messages(round, PHASE).await.unwrap();
+    let headers: Vec<u32> = headers.iter().map(|m| m.sender.0).collect();
+    assert_eq!(headers, [1, 2, 3, 7, 9]);
 }
 
 pub(crate) async fn need_their_vector<S: Store>(store: &S) {
@@ -76,12 +124,18 @@ pub(crate) async fn of_another_shape_change_nothing<S: Store>(store: &S) {
     let round = round_in(store, PHASE).await.id;
     let (bits, length) = (24, 65_536 + 10);
     put(store, round, 0, &vector(bits, length, 0)).await;
-    // Shorter in the second chunk, and another width; senders that share the first one's shard.
-    for (sender, other) in [(4, vector(bits, length - 1, 4)), (8, vector(25, length, 8))] {
-        let header = message(sender, "header");
-        let error = store.put_input(round, &header, &other).await.unwrap_err();
+    // Shorter in the second chunk, and another width.
+    let (shorter, wider) = (vector(bits, length - 1, 4), vector(25, length, 8));
+    for (sender, other) in [(4, &shorter), (8, &wider)] {
+        let error = put_one(store, round, other, input(sender, other)).await;
+        let error = error.unwrap_err();
         assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
     }
+    // Not of the length that the caller says, in a batch with one that is.
+    let good = vector(bits, length, 1);
+    let batch = [input(1, &good), input(4, &shorter)];
+    let error = store.put_inputs(round, good.ring(), length, &batch).await;
+    assert!(matches!(error, Err(StoreError::Corrupt(_))), "{error:?}");
     assert_eq!(store.count(round, PHASE).await.unwrap(), 1);
     let sum = store.running_sum(round, ring(bits), length).await.unwrap();
     assert_eq!(sum, sum_of(bits, length, [0]));

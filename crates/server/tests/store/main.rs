@@ -45,9 +45,11 @@ async fn conformance<S: Store>(store: &S) {
     messages::repeated_is_told_from_late(store).await;
     inputs::are_summed_once(store).await;
     inputs::of_any_width_and_length(store).await;
+    inputs::of_a_batch_fare_each_on_its_own(store).await;
     inputs::need_their_vector(store).await;
     inputs::of_another_shape_change_nothing(store).await;
     concurrency::inputs_at_once_sum_exactly(store).await;
+    concurrency::batches_at_once_sum_exactly(store).await;
     concurrency::one_sender_at_once_is_added_once(store).await;
     concurrency::what_is_acknowledged_is_counted_when_a_phase_closes(store).await;
     concurrency::one_of_many_opens_closes_and_ends(store).await;

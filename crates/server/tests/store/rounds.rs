@@ -7,8 +7,8 @@ use undertone_server::store::{
 };
 
 use crate::fixture::{
-    NOW, advance, message, model, new_round, new_task, open, put, random, ring, round_in, sum_of,
-    vector,
+    NOW, advance, input, message, model, new_round, new_task, open, put, put_one, random, ring,
+    round_in, sum_of, vector,
 };
 
 fn finished(adapter: &[u8]) -> Outcome {
@@ -226,8 +226,7 @@ pub(crate) async fn unknown_ids<S: Store>(store: &S) {
         store.close_phase(id, one, two, NOW).await.err(),
         store.end_round(id, one, &failed(), NOW).await.err(),
         store.put_message(id, one, &message(1, "")).await.err(),
-        store
-            .put_input(id, &message(1, ""), &vector(8, 1, 1))
+        put_one(store, id, &vector(8, 1, 1), input(1, &vector(8, 1, 1)))
             .await
             .err(),
     ];
