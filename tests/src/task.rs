@@ -118,9 +118,14 @@ impl Task {
 
     /// Runs the service in this process, on a free port, to the end of the test; returns its URL.
     pub async fn serve(&self) -> String {
+        self.serve_with(Settings::default()).await
+    }
+
+    /// The same with settings; those of listener and database are not looked at.
+    pub async fn serve_with(&self, settings: Settings) -> String {
         let listener = app::listen(([127, 0, 0, 1], 0).into()).await.unwrap();
         let server = format!("http://{}", listener.local_addr().unwrap());
-        let app = App::new(self.store.clone(), Settings::default());
+        let app = App::new(self.store.clone(), settings);
         tokio::spawn(app::serve(app, listener, std::future::pending()));
         server
     }

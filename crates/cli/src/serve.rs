@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 use undertone_server::store::AnyStore;
-use undertone_server::{App, Settings, app};
+use undertone_server::{App, Settings, app, telemetry};
 
 use crate::error::CliError;
 
@@ -41,18 +41,18 @@ pub(crate) struct ServeArgs {
 pub(crate) const DEFAULT_DATABASE: &str = "sqlite:undertone.db";
 
 pub(crate) fn run(args: &ServeArgs, out: &mut impl Write) -> Result<(), CliError> {
-    crate::init_logs("info");
+    let settings = Settings {
+        database: args.database.clone(),
+        listen: args.listen,
+        ..Settings::default()
+    };
+    let _telemetry = telemetry::start(&settings.log, &settings.otel)?;
     crate::runtime()?.block_on(async {
         let store = AnyStore::connect(&args.database).await?;
         let listener = app::listen(args.listen).await?;
         let address = listener.local_addr()?;
         writeln!(out, "listening on http://{address}")?;
         out.flush()?;
-        let settings = Settings {
-            database: args.database.clone(),
-            listen: args.listen,
-            ..Settings::default()
-        };
         app::serve(App::new(store.clone(), settings), listener, stopped()).await?;
         store.close().await;
         Ok(())

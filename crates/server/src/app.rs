@@ -4,10 +4,9 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Router, middleware};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tower_http::trace::TraceLayer;
 
 use crate::audit::{self, Auditor};
 use crate::config::Settings;
@@ -15,7 +14,7 @@ use crate::error::ServerError;
 use crate::phases::Phases;
 use crate::store::Store;
 use crate::upload::Uploads;
-use crate::{api, driver};
+use crate::{api, driver, telemetry};
 
 /// What requests and the driver share. Nothing in it is the only copy of anything: after a
 /// restart all of it is computed again from the store.
@@ -33,6 +32,7 @@ pub struct App<S> {
 impl<S: Store> App<S> {
     /// A service over a store.
     pub fn new(store: S, settings: Settings) -> Arc<Self> {
+        telemetry::install();
         Arc::new(Self {
             store,
             uploads: Uploads::new(&settings.upload),
@@ -89,7 +89,11 @@ impl<S: Store> App<S> {
 
     /// The service's routes.
     pub fn router(self: &Arc<Self>) -> Router {
-        api::router(self.clone()).layer(TraceLayer::new_for_http())
+        let mut router = api::router(self.clone());
+        if self.settings.metrics.public {
+            router = router.merge(telemetry::router(self.clone()));
+        }
+        router.layer(middleware::from_fn(telemetry::http::observe))
     }
 }
 
@@ -115,6 +119,7 @@ pub async fn serve<S: Store>(
 ) -> Result<(), ServerError> {
     audit::start(&app).await?;
     let refusals = tokio::spawn(audit::refusals::run(app.clone()));
+    let telemetry = telemetry::serve(&app).await?;
     let driver = tokio::spawn(driver::run(app.clone()));
     let closing = app.clone();
     let stop = async move {
@@ -129,5 +134,6 @@ pub async fn serve<S: Store>(
     refusals.abort();
     // What was counted since the last entry.
     app.audit().refusals().write(app.store()).await;
+    drop(telemetry);
     served.map_err(ServerError::Serve)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::telemetry::{LogSettings, MetricsSettings, OtelSettings};
 use crate::upload::UploadSettings;
 
 /// The settings of one process of the service.
@@ -17,6 +18,12 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The audit log.
     pub audit: AuditSettings,
+    /// Logs.
+    pub log: LogSettings,
+    /// Where metrics are served.
+    pub metrics: MetricsSettings,
+    /// Where traces are sent.
+    pub otel: OtelSettings,
     /// How masked inputs are taken in.
     pub upload: UploadSettings,
 }
@@ -37,6 +44,9 @@ impl Default for Settings {
             database: "sqlite:undertone.db".to_owned(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8470)),
             audit: AuditSettings::default(),
+            log: LogSettings::default(),
+            metrics: MetricsSettings::default(),
+            otel: OtelSettings::default(),
             upload: UploadSettings::default(),
         }
     }

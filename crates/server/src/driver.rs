@@ -22,6 +22,7 @@ use crate::store::{
     TaskRecord, TaskStatus,
 };
 use crate::task::{self, TaskView};
+use crate::telemetry::{self, name};
 
 /// The driver looks again after so long at the latest, in case another process changed something.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
@@ -46,6 +47,7 @@ pub async fn run<S: Store>(app: Arc<App<S>>) {
             }
             Err(error) => {
                 tracing::error!(%error, "the driver failed; it tries again");
+                metrics::counter!(name::DRIVER_FAILURES).increment(1);
                 LONGEST_SLEEP
             }
         };
@@ -100,11 +102,13 @@ async fn drive_task<S: Store>(app: &App<S>, task: &TaskRecord) -> Result<Option<
                 .await?
             {
                 tracing::info!(round = %round.id, %phase, received, expected, "phase closed");
+                note_closed(&round, phase, &rebuilt, received, expected);
             }
             app.announce();
         }
         (None, Phase::Unmask(unmask)) => {
             let outcome = finish(app, task, &round, unmask).await?;
+            note_closed(&round, phase, &rebuilt, received, expected);
             end(app, &round, phase, outcome).await?;
         }
         (None, _) => {}
@@ -112,6 +116,27 @@ async fn drive_task<S: Store>(app: &App<S>, task: &TaskRecord) -> Result<Option<
     // Something changed; look again at once.
     app.message_arrived();
     Ok(None)
+}
+
+/// A phase opens its deadline's length before its deadline.
+fn note_closed(
+    round: &RoundRecord,
+    phase: PhaseName,
+    rebuilt: &Phase,
+    received: usize,
+    expected: usize,
+) {
+    let RoundState::Open { deadline, .. } = round.state else {
+        return;
+    };
+    let length = u64::from(phase.deadline_ms(rebuilt.context().params()));
+    telemetry::rounds::phase_closed(
+        round,
+        phase,
+        deadline.saturating_sub(length),
+        received,
+        expected,
+    );
 }
 
 async fn open_round<S: Store>(app: &App<S>, task: &TaskRecord) -> Result<(), ServerError> {
@@ -134,6 +159,7 @@ async fn open_round<S: Store>(app: &App<S>, task: &TaskRecord) -> Result<(), Ser
     if app.store().open_round(&round).await? {
         tracing::info!(task = %task.id, round = %round.id, %number, "round opened");
         app.uploads().check(&params);
+        telemetry::rounds::opened();
         app.announce();
     }
     Ok(())
@@ -187,6 +213,7 @@ async fn finish<S: Store>(
 }
 
 fn failed(failure: &RoundFailure) -> Outcome {
+    telemetry::rounds::failed(failure);
     Outcome::Failed {
         reason: failure.to_string(),
         culprit: failure.culprit(),
@@ -240,6 +267,7 @@ async fn end<S: Store>(
         .end_round(round.id, phase, &outcome, now_ms())
         .await?
     {
+        telemetry::rounds::ended(round, &outcome);
         match &outcome {
             Outcome::Finished { result, .. } => {
                 let (survivors, number) = (result.survivors.len(), round.number);

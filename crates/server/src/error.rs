@@ -22,6 +22,9 @@ pub enum ServerError {
     /// The service stopped with an error.
     #[error("the service stopped: {0}")]
     Serve(std::io::Error),
+    /// Logs, metrics or traces cannot be set up.
+    #[error("telemetry: {0}")]
+    Telemetry(String),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

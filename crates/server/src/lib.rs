@@ -12,6 +12,7 @@
 //! | the running service | [`app`] |
 //! | what happened, for those who look later | [`audit`] |
 //! | what an operator can set | [`config`] |
+//! | what an operator sees | [`telemetry`] |
 //! | how a masked input gets into the sum | [`upload`] |
 //!
 //! The service is trusted for liveness only. It holds no secret of any client: every message it
@@ -29,6 +30,7 @@ pub mod problem;
 pub mod schedule;
 pub mod store;
 pub mod task;
+pub mod telemetry;
 pub mod upload;
 
 pub use app::{App, serve};

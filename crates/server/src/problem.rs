@@ -11,6 +11,7 @@ use undertone_protocol::id::RosterIndex;
 
 use crate::error::ServerError;
 use crate::store::StoreError;
+use crate::telemetry::name;
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $text:literal, $status:ident, $title:literal;)*) => {
@@ -173,6 +174,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (kind, status) = (self.kind, self.kind.status());
         let signer = self.signer;
+        metrics::counter!(name::PROBLEMS, "kind" => kind.name()).increment(1);
         let body = Body {
             r#type: kind.urn(),
             title: kind.title(),

@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::phases::Phase;
 use crate::problem::{Problem, ProblemKind};
 use crate::store::{PutOutcome, Store, StoredMessage};
+use crate::telemetry;
 use crate::upload;
 
 /// The longest message but for masked inputs: ShareKeys to 254 neighbours takes 37 KB.
@@ -114,6 +115,7 @@ fn receipt<S: Store>(
     phase: PhaseName,
     index: RosterIndex,
 ) -> Result<Json<Receipt>, Problem> {
+    telemetry::rounds::received(phase, outcome);
     match outcome {
         PutOutcome::Accepted => {
             app.message_arrived();

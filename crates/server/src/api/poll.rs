@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::app::App;
 use crate::problem::Problem;
 use crate::store::Store;
+use crate::telemetry::{InFlight, name};
 
 /// The longest that a request is held, in seconds.
 const LONGEST: u64 = 30;
@@ -28,6 +29,7 @@ where
     F: Future<Output = Result<(T, bool), Problem>>,
 {
     let end = Instant::now() + Duration::from_secs(wait.unwrap_or(0).min(LONGEST));
+    let _waits = InFlight::new(name::LONG_POLLS);
     let mut changes = app.phase_changes();
     loop {
         changes.mark_unchanged();

@@ -32,6 +32,7 @@ pub use records::{
     RoundRecord, RoundState, StoredMessage, StoredResult, TaskRecord, TaskSettings, TaskState,
     TaskStatus,
 };
+pub use session::PoolUse;
 pub use sql::AnyStore;
 pub use sums::{CHUNK, chunk_count, chunk_range};
 pub use tokens::{NewToken, TokenRecord};
@@ -94,6 +95,9 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// work: a message is `Repeated`, and a change says that it was not this call that made it. A
 /// caller looks at the state, not at who brought it about.
 pub trait Store: Clone + Send + Sync + 'static {
+    /// How the connections to the database are used now.
+    fn pools(&self) -> Vec<PoolUse>;
+
     /// Whether the database answers.
     fn ping(&self) -> impl Future<Output = Result<()>> + Send;
 

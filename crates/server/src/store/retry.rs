@@ -1,8 +1,11 @@
 //! The one door every step goes through: named in the log, retried a bounded number of times.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use metrics::{counter, gauge, histogram};
 
 use super::{Result, StoreError};
+use crate::telemetry::name;
 
 /// Waits before the second and later attempts. Together they outlast a database that restarts
 /// quickly, and stay below what a client waits for an answer.
@@ -22,16 +25,37 @@ pub(super) async fn step<T, F>(name: &'static str, attempt: impl Fn() -> F) -> R
 where
     F: Future<Output = Result<T>>,
 {
+    let started = Instant::now();
+    let result = attempts(name, attempt).await;
+    histogram!(name::STORE_STEP_SECONDS, "step" => name).record(started.elapsed());
+    answered(&result);
+    if let Err(StoreError::Database(_)) = &result {
+        counter!(name::STORE_FAILURES).increment(1);
+    }
+    result
+}
+
+async fn attempts<T, F>(name: &'static str, attempt: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
     for wait in WAITS {
         match attempt().await {
             Err(error) if passes(&error) => {
                 tracing::warn!(step = name, %error, "the database failed; trying again");
+                counter!(name::STORE_RETRIES).increment(1);
                 tokio::time::sleep(wait).await;
             }
             result => return result,
         }
     }
     attempt().await
+}
+
+/// Notes whether the database answered.
+pub(super) fn answered<T>(result: &Result<T>) {
+    let up = !matches!(result, Err(StoreError::Database(_)));
+    gauge!(name::STORE_UP).set(if up { 1.0 } else { 0.0 });
 }
 
 /// Whether the failure is one of the moment: a lost connection, a lock held too long, a deadlock.

@@ -3,6 +3,9 @@
 //! Both drivers take `$1` parameters, so a statement is written once. The two differ in how rows
 //! are locked: Postgres by a clause of the statement, SQLite by having one writer at a time.
 
+use std::time::Instant;
+
+use metrics::histogram;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
@@ -12,6 +15,7 @@ use sqlx::{
 };
 
 use super::{Result, StoreError};
+use crate::telemetry::name;
 
 /// The connections to a database.
 #[derive(Debug, Clone)]
@@ -32,8 +36,10 @@ impl Pools {
     /// A session for one statement that reads.
     pub(super) async fn read(&self) -> Result<Session> {
         Ok(match self {
-            Self::Postgres(pool) => Session::Postgres(pool.acquire().await?),
-            Self::Sqlite { readers, .. } => Session::Sqlite(readers.acquire().await?),
+            Self::Postgres(pool) => Session::Postgres(waited(POSTGRES, pool.acquire()).await?),
+            Self::Sqlite { readers, .. } => {
+                Session::Sqlite(waited(READERS, readers.acquire()).await?)
+            }
         })
     }
 
@@ -45,12 +51,23 @@ impl Pools {
         Ok(match self {
             Self::Postgres(pool) => {
                 let begin = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
-                Session::PostgresWrite(pool.begin_with(begin).await?)
+                Session::PostgresWrite(waited(POSTGRES, pool.begin_with(begin)).await?)
             }
             Self::Sqlite { writer, .. } => {
-                Session::SqliteWrite(writer.begin_with("BEGIN IMMEDIATE").await?)
+                let begin = writer.begin_with("BEGIN IMMEDIATE");
+                Session::SqliteWrite(waited(WRITER, begin).await?)
             }
         })
+    }
+
+    /// How the connections are used now.
+    pub(super) fn in_use(&self) -> Vec<PoolUse> {
+        match self {
+            Self::Postgres(pool) => vec![PoolUse::of(POSTGRES, pool)],
+            Self::Sqlite { writer, readers } => {
+                vec![PoolUse::of(WRITER, writer), PoolUse::of(READERS, readers)]
+            }
+        }
     }
 
     /// Closes all connections, after those in use have been given back.
@@ -62,6 +79,41 @@ impl Pools {
                 writer.close().await;
             }
         }
+    }
+}
+
+const POSTGRES: &str = "postgres";
+const WRITER: &str = "sqlite-writer";
+const READERS: &str = "sqlite-readers";
+
+/// Waits for a connection, and notes how long.
+async fn waited<C>(
+    pool: &'static str,
+    connection: impl Future<Output = sqlx::Result<C>>,
+) -> Result<C> {
+    let started = Instant::now();
+    let connection = connection.await;
+    histogram!(name::STORE_WAIT_SECONDS, "pool" => pool).record(started.elapsed());
+    Ok(connection?)
+}
+
+/// How many connections of a pool are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUse {
+    /// The pool's name.
+    pub name: &'static str,
+    /// Connections that a step holds.
+    pub used: usize,
+    /// Open connections that none holds.
+    pub idle: usize,
+}
+
+impl PoolUse {
+    fn of<D: sqlx::Database>(name: &'static str, pool: &sqlx::Pool<D>) -> Self {
+        let open = usize::try_from(pool.size()).unwrap_or(usize::MAX);
+        let idle = pool.num_idle().min(open);
+        let used = open - idle;
+        Self { name, used, idle }
     }
 }
 
@@ -104,11 +156,13 @@ impl Session {
 
     /// Makes the transaction durable.
     pub(super) async fn commit(self) -> Result<()> {
+        let started = Instant::now();
         match self {
             Self::PostgresWrite(transaction) => transaction.commit().await?,
             Self::SqliteWrite(transaction) => transaction.commit().await?,
-            Self::Postgres(_) | Self::Sqlite(_) => {}
+            Self::Postgres(_) | Self::Sqlite(_) => return Ok(()),
         }
+        histogram!(name::STORE_COMMIT_SECONDS).record(started.elapsed());
         Ok(())
     }
 }

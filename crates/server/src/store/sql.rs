@@ -6,10 +6,10 @@ use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
 use undertone_protocol::keys::Secret32;
 use undertone_protocol::vector::{Ring, RingVector};
 
-use super::retry::step;
+use super::retry::{answered, step};
 use super::session::Pools;
 use super::{
-    Actor, AuditEntry, ControlOutcome, NewRound, NewTask, NewToken, Outcome, PackedInput,
+    Actor, AuditEntry, ControlOutcome, NewRound, NewTask, NewToken, Outcome, PackedInput, PoolUse,
     PutOutcome, Result, RoundRecord, RoundSummary, Store, StoredMessage, TaskControl, TaskRecord,
     TaskSummary, TokenRecord, audit, connect, control, inputs, listing, messages, rounds, sums,
     tasks, tokens,
@@ -61,9 +61,18 @@ impl AnyStore {
 }
 
 impl Store for AnyStore {
+    fn pools(&self) -> Vec<PoolUse> {
+        self.pools.in_use()
+    }
+
     async fn ping(&self) -> Result<()> {
-        self.pools.read().await?.query("SELECT 1").row().await?;
-        Ok(())
+        let asked = async {
+            self.pools.read().await?.query("SELECT 1").row().await?;
+            Ok(())
+        };
+        let result = asked.await;
+        answered(&result);
+        result
     }
 
     async fn create_task(&self, task: &NewTask) -> Result<()> {
