@@ -34,8 +34,14 @@ fn sample(line: &str) -> Sample {
     (name.to_owned(), labels.collect(), value.parse().unwrap())
 }
 
+async fn get(url: String) -> reqwest::Result<reqwest::Response> {
+    // The HTTP library wants a TLS provider even for plain HTTP; a second install is refused.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::get(url).await
+}
+
 async fn metrics(server: &str) -> String {
-    let answer = reqwest::get(format!("{server}/metrics")).await.unwrap();
+    let answer = get(format!("{server}/metrics")).await.unwrap();
     assert_eq!(answer.status(), 200);
     let kind = answer.headers()["content-type"].to_str().unwrap();
     assert!(kind.starts_with("text/plain; version=0.0.4"), "{kind}");
@@ -63,7 +69,13 @@ fn value(samples: &[Sample], name: &str, labels: &[(&str, &str)]) -> f64 {
     found.map(|(_, _, value)| value).sum()
 }
 
+/// One test in all, as a process has one set of metrics.
 #[tokio::test]
+async fn metrics_are_as_described() {
+    after_a_round_the_metrics_are_those_of_the_table().await;
+    metrics_are_not_public_unless_it_is_said().await;
+}
+
 async fn after_a_round_the_metrics_are_those_of_the_table() {
     let database = Database::sqlite();
     let task = Task::create(database.url(), CLIENTS, 1, [60_000; 5]).await;
@@ -84,7 +96,7 @@ async fn after_a_round_the_metrics_are_those_of_the_table() {
     for client in running {
         client.await.unwrap().unwrap();
     }
-    let nowhere = reqwest::get(format!("{server}/v1/nowhere")).await.unwrap();
+    let nowhere = get(format!("{server}/v1/nowhere")).await.unwrap();
     assert_eq!(nowhere.status(), 404);
 
     let text = metrics(&server).await;
@@ -156,12 +168,11 @@ async fn after_a_round_the_metrics_are_those_of_the_table() {
 }
 
 /// By default the clients' port does not show them.
-#[tokio::test]
 async fn metrics_are_not_public_unless_it_is_said() {
     let database = Database::sqlite();
     let task = Task::create(database.url(), CLIENTS, 1, [60_000; 5]).await;
     let server = task.serve().await;
-    let answer = reqwest::get(format!("{server}/metrics")).await.unwrap();
+    let answer = get(format!("{server}/metrics")).await.unwrap();
     assert_eq!(answer.status(), 404);
 
     let free = undertone_server::app::listen(([127, 0, 0, 1], 0).into())
@@ -178,14 +189,12 @@ async fn metrics_are_not_public_unless_it_is_said() {
         ..Settings::default()
     };
     let server = task.serve_with(settings).await;
-    let alive = reqwest::get(format!("{server}/healthz")).await.unwrap();
+    let alive = get(format!("{server}/healthz")).await.unwrap();
     assert_eq!(alive.status(), 200);
-    let answer = reqwest::get(format!("{server}/metrics")).await.unwrap();
+    let answer = get(format!("{server}/metrics")).await.unwrap();
     assert_eq!(answer.status(), 404);
     let shown = metrics(&format!("http://{listen}")).await;
     assert!(shown.contains("undertone_build_info{"), "{shown}");
-    let other = reqwest::get(format!("http://{listen}/healthz"))
-        .await
-        .unwrap();
+    let other = get(format!("http://{listen}/healthz")).await.unwrap();
     assert_eq!(other.status(), 404);
 }

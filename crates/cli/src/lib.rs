@@ -5,6 +5,7 @@ mod demo;
 mod error;
 mod identity;
 mod join;
+mod openapi;
 mod params;
 mod report;
 mod roster;
@@ -58,6 +59,8 @@ enum Command {
     Identity(identity::IdentityCommand),
     Account(account::AccountArgs),
     Params(params::ParamsArgs),
+    /// Print the OpenAPI document of the service
+    Openapi,
 }
 
 /// Runs the command line of this process. A failure is one line on standard error: exit status 2
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Identity(command) => identity::run(command, &mut out),
         Command::Account(args) => account::run(args, &mut out).map_err(CliError::from),
         Command::Params(args) => params::run(args, &mut out),
+        Command::Openapi => openapi::run(&mut out),
     };
     drop(out);
     match done {

@@ -33,6 +33,7 @@ pub mod task;
 pub mod telemetry;
 pub mod upload;
 
+pub use api::document;
 pub use app::{App, serve};
 pub use config::Settings;
 pub use error::ServerError;

@@ -11,7 +11,9 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::audit::{Chain, content_digest};
+use utoipa::{IntoParams, ToSchema};
 
+use super::openapi::TaskPath;
 use super::{Id, Path, parse, tasks};
 use crate::app::App;
 use crate::audit::refusals::Kind;
@@ -25,6 +27,11 @@ type AppState<S> = State<Arc<App<S>>>;
 const MOST_LINKS: u32 = 900;
 
 /// The signed head of a task's chain.
+#[utoipa::path(
+    get, path = "/v1/tasks/{task}/audit/head", tag = "tasks",
+    params(TaskPath),
+    responses((status = 200, description = "The signed head", body = SignedHeadJson))
+)]
 pub(super) async fn head<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,
@@ -38,26 +45,32 @@ pub(super) async fn head<S: Store>(
     Ok(Json(head.into()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct LinksQuery {
     #[serde(default)]
     from: u64,
     limit: Option<u32>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct LinksJson {
     chain: String,
     links: Vec<LinkJson>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct LinkJson {
     sequence: u64,
     content: String,
 }
 
 /// The links of a task's chain from number `from` on, at most `limit` of them.
+#[utoipa::path(
+    get, path = "/v1/tasks/{task}/audit/links", tag = "tasks",
+    params(TaskPath, LinksQuery),
+    responses((status = 200, description = "Links, ascending", body = LinksJson))
+)]
 pub(super) async fn links<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,

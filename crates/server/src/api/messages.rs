@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::openapi::{Bytes, IndexPath, PhasePath, RoundPath};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -11,6 +12,7 @@ use axum::http::HeaderMap;
 use serde::Serialize;
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::{RosterIndex, TaskId};
+use utoipa::ToSchema;
 
 use super::body::{Length, Reader};
 use super::rounds::{find, reached};
@@ -25,12 +27,18 @@ use crate::upload;
 /// The longest message but for masked inputs: ShareKeys to 254 neighbours takes 37 KB.
 const LONGEST_MESSAGE: usize = 64 * 1024;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Receipt {
     receipt: &'static str,
 }
 
 /// Takes one message of one phase. The answer comes when the message is durable.
+#[utoipa::path(
+    put, path = "/v1/rounds/{round}/{phase}/{index}", tag = "rounds",
+    params(RoundPath, PhasePath, IndexPath),
+    request_body(content = Bytes, content_type = "application/octet-stream"),
+    responses((status = 200, description = "The message is durable", body = Receipt))
+)]
 pub(super) async fn put<S: Store>(
     State(app): State<Arc<App<S>>>,
     Path((round, phase, index)): Path<(String, String, String)>,

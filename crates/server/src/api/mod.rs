@@ -1,12 +1,27 @@
 //! The HTTP binding, version 1. Bodies of protocol messages are binary; everything else is JSON.
 //!
 //! Specification: chapter 14, "HTTP binding".
+//!
+//! To add a route:
+//!
+//! 1. Write the handler in the module of its subject, with `#[utoipa::path(...)]` above it: method,
+//!    full path, `tag`, `params` (the structs of `openapi` for what a path names, an `IntoParams`
+//!    struct for a query), `request_body`, the good answer, and `security(("token" = []))` if it
+//!    takes an `Admin<_>`.
+//! 2. Derive `ToSchema` for the JSON it takes or gives. The answer says no more than the type: a
+//!    `String` that is one of a few values is an enum.
+//! 3. List it below, or in `admin`, by `handler!(module::name::<S>, Kinds, Of, Problem)`. Problems
+//!    become documented answers from their kinds; `Unavailable` and `Internal` are always there.
+//!
+//! Nothing is routed by another way, so nothing is undocumented; `make openapi-test` then asks the
+//! service whether it does as the document says.
 
 mod admin;
 mod audit;
 pub(crate) mod body;
 mod health;
 mod messages;
+mod openapi;
 mod poll;
 mod rounds;
 mod tasks;
@@ -20,50 +35,27 @@ use axum::http::header;
 use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
 use serde::de::DeserializeOwned;
 use undertone_protocol::ProtocolError;
 use undertone_protocol::id::RosterIndex;
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+
+use self::openapi::handler;
 
 use crate::app::App;
 use crate::problem::{Problem, ProblemKind};
-use crate::store::Store;
+use crate::store::{AnyStore, Store};
 
 /// All routes.
 pub(crate) fn router<S: Store>(app: Arc<App<S>>) -> Router {
-    Router::new()
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready::<S>))
-        .route("/v1/tasks/{task}", get(tasks::show::<S>))
-        .route("/v1/tasks/{task}/roster", get(tasks::roster::<S>))
-        .route("/v1/tasks/{task}/training", get(tasks::training::<S>))
-        .route("/v1/tasks/{task}/mechanism", get(tasks::mechanism::<S>))
-        .route("/v1/tasks/{task}/adapter", get(tasks::adapter::<S>))
-        .route("/v1/tasks/{task}/round", get(tasks::round::<S>))
-        .route("/v1/tasks/{task}/audit/head", get(audit::head::<S>))
-        .route("/v1/tasks/{task}/audit/links", get(audit::links::<S>))
-        .route("/v1/rounds/{round}/params", get(rounds::params::<S>))
-        .route("/v1/rounds/{round}/adapter", get(rounds::adapter::<S>))
-        .route("/v1/rounds/{round}/status", get(rounds::status::<S>))
-        .route(
-            "/v1/rounds/{round}/directory/{index}",
-            get(rounds::directory::<S>),
-        )
-        .route("/v1/rounds/{round}/dealt/{index}", get(rounds::dealt::<S>))
-        .route("/v1/rounds/{round}/survivors", get(rounds::survivors::<S>))
-        .route(
-            "/v1/rounds/{round}/statements",
-            get(rounds::statements::<S>),
-        )
-        .route("/v1/rounds/{round}/result", get(rounds::result::<S>))
-        .route("/v1/rounds/{round}/sum", get(rounds::sum::<S>))
-        .route(
-            "/v1/rounds/{round}/{phase}/{index}",
-            put(messages::put::<S>)
-                .layer(from_fn_with_state(app.clone(), audit::note_refusals::<S>)),
-        )
-        .nest("/admin/v1", admin::router::<S>(app.clone()))
-        .fallback(|| async { Problem::new(ProblemKind::NotFound, "no such path; see /v1/tasks") })
+    let noted = from_fn_with_state(app.clone(), audit::note_refusals::<S>);
+    let (router, document) = reading::<S>()
+        .merge(sending::<S>().layer(noted))
+        .merge(admin::router::<S>(app.clone()))
+        .split_for_parts();
+    router
+        .fallback(|| async { Problem::new(ProblemKind::NotFound, "no such path; see /docs") })
         .method_not_allowed_fallback(|| async {
             Problem::new(
                 ProblemKind::MethodNotAllowed,
@@ -71,6 +63,105 @@ pub(crate) fn router<S: Store>(app: Arc<App<S>>) -> Router {
             )
         })
         .with_state(app)
+        .merge(openapi::pages(document))
+}
+
+/// The OpenAPI document of the service.
+pub fn document() -> OpenApi {
+    reading::<AnyStore>()
+        .merge(sending::<AnyStore>())
+        .merge(admin::routes::<AnyStore>())
+        .into_openapi()
+}
+
+/// What is read without a token.
+fn reading<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .routes(handler!(health::alive))
+        .routes(handler!(health::ready::<S>))
+        .routes(handler!(tasks::show::<S>, BadRequest, UnknownTask))
+        .routes(handler!(tasks::roster::<S>, BadRequest, UnknownTask))
+        .routes(handler!(tasks::training::<S>, BadRequest, UnknownTask))
+        .routes(handler!(tasks::mechanism::<S>, BadRequest, UnknownTask))
+        .routes(handler!(tasks::adapter::<S>, BadRequest, UnknownTask))
+        .routes(handler!(tasks::round::<S>, BadRequest, UnknownTask))
+        .routes(handler!(rounds::params::<S>, BadRequest, UnknownRound))
+        .routes(handler!(rounds::adapter::<S>, BadRequest, UnknownRound))
+        .routes(handler!(rounds::status::<S>, BadRequest, UnknownRound))
+        .routes(handler!(
+            rounds::directory::<S>,
+            BadRequest,
+            UnknownRound,
+            PhaseNotOpen,
+            RoundEnded,
+            NotOnRoster,
+            NotInSet
+        ))
+        .routes(handler!(
+            rounds::dealt::<S>,
+            BadRequest,
+            UnknownRound,
+            PhaseNotOpen,
+            RoundEnded,
+            NotOnRoster,
+            NotInSet
+        ))
+        .routes(handler!(
+            rounds::survivors::<S>,
+            BadRequest,
+            UnknownRound,
+            PhaseNotOpen,
+            RoundEnded
+        ))
+        .routes(handler!(
+            rounds::statements::<S>,
+            BadRequest,
+            UnknownRound,
+            PhaseNotOpen,
+            RoundEnded
+        ))
+        .routes(handler!(
+            rounds::result::<S>,
+            BadRequest,
+            UnknownRound,
+            PhaseNotOpen
+        ))
+        .routes(handler!(
+            rounds::sum::<S>,
+            BadRequest,
+            UnknownRound,
+            PhaseNotOpen,
+            RoundEnded
+        ))
+        .routes(handler!(audit::head::<S>, BadRequest, UnknownTask))
+        .routes(handler!(audit::links::<S>, BadRequest, UnknownTask))
+}
+
+/// What clients send.
+fn sending<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
+    OpenApiRouter::new().routes(handler!(
+        messages::put::<S>,
+        BadRequest,
+        UnknownRound,
+        PhaseNotOpen,
+        RoundEnded,
+        NotFound,
+        MalformedMessage,
+        UnsupportedVersion,
+        WrongLength,
+        TruncatedBody,
+        BodyTooLarge,
+        BadKey,
+        WrongSender,
+        NotOnRoster,
+        BadSignature,
+        Barred,
+        NotInSet,
+        ViewMismatch,
+        TooFew,
+        ConflictingMessage,
+        LateMessage
+    ))
 }
 
 /// Parses an identifier of the path.

@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 
+use super::openapi::{Bytes, IndexPath, RoundPath};
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use undertone_protocol::aggregator::PhaseName;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{Id, Path, binary, parse, parse_index, poll};
 use crate::app::App;
@@ -22,6 +24,11 @@ use undertone_protocol::params::RoundParams;
 type AppState<S> = State<Arc<App<S>>>;
 
 /// The round's parameters.
+#[utoipa::path(
+    get, path = "/v1/rounds/{round}/params", tag = "rounds",
+    params(RoundPath),
+    responses((status = 200, description = "RoundParams", body = Bytes, content_type = "application/octet-stream"))
+)]
 pub(super) async fn params<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,
@@ -30,6 +37,11 @@ pub(super) async fn params<S: Store>(
 }
 
 /// The adapter that the round starts from.
+#[utoipa::path(
+    get, path = "/v1/rounds/{round}/adapter", tag = "rounds",
+    params(RoundPath),
+    responses((status = 200, description = "The adapter that the round starts from, safetensors", body = Bytes, content_type = "application/octet-stream"))
+)]
 pub(super) async fn adapter<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,
@@ -42,13 +54,14 @@ pub(super) async fn adapter<S: Store>(
     })?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct StatusQuery {
     seen: Option<String>,
     wait: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct StatusJson {
     round: String,
     number: u32,
@@ -61,6 +74,11 @@ pub(super) struct StatusJson {
 }
 
 /// Where the round stands; waits until it is in another phase than `seen`.
+#[utoipa::path(
+    get, path = "/v1/rounds/{round}/status", tag = "rounds",
+    params(RoundPath, StatusQuery),
+    responses((status = 200, description = "Where the round stands", body = StatusJson))
+)]
 pub(super) async fn status<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,
@@ -110,6 +128,11 @@ async fn describe<S: Store>(app: &App<S>, round: RoundRecord) -> Result<StatusJs
 }
 
 /// One client's part of the directory U1.
+#[utoipa::path(
+    get, path = "/v1/rounds/{round}/directory/{index}", tag = "rounds",
+    params(RoundPath, IndexPath),
+    responses((status = 200, description = "DirectoryView", body = Bytes, content_type = "application/octet-stream"))
+)]
 pub(super) async fn directory<S: Store>(
     State(app): AppState<S>,
     Path((id, index)): Path<(String, String)>,
@@ -122,6 +145,11 @@ pub(super) async fn directory<S: Store>(
 }
 
 /// U2 and the shares dealt to one client.
+#[utoipa::path(
+    get, path = "/v1/rounds/{round}/dealt/{index}", tag = "rounds",
+    params(RoundPath, IndexPath),
+    responses((status = 200, description = "DealtToClient", body = Bytes, content_type = "application/octet-stream"))
+)]
 pub(super) async fn dealt<S: Store>(
     State(app): AppState<S>,
     Path((id, index)): Path<(String, String)>,
@@ -134,6 +162,11 @@ pub(super) async fn dealt<S: Store>(
 }
 
 /// The set U3.
+#[utoipa::path(
+    get, path = "/v1/rounds/{round}/survivors", tag = "rounds",
+    params(RoundPath),
+    responses((status = 200, description = "Bitmap of U3", body = Bytes, content_type = "application/octet-stream"))
+)]
 pub(super) async fn survivors<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,
@@ -145,6 +178,11 @@ pub(super) async fn survivors<S: Store>(
 }
 
 /// The witnesses' statements.
+#[utoipa::path(
+    get, path = "/v1/rounds/{round}/statements", tag = "rounds",
+    params(RoundPath),
+    responses((status = 200, description = "The witnesses' statements", body = Bytes, content_type = "application/octet-stream"))
+)]
 pub(super) async fn statements<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,
@@ -155,7 +193,7 @@ pub(super) async fn statements<S: Store>(
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ResultJson {
     round: String,
     number: u32,
@@ -170,13 +208,18 @@ pub(super) struct ResultJson {
     audit: Option<SignedHeadJson>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct SetAsideJson {
     holder: u32,
     dealer: u32,
 }
 
 /// How the round ended.
+#[utoipa::path(
+    get, path = "/v1/rounds/{round}/result", tag = "rounds",
+    params(RoundPath),
+    responses((status = 200, description = "How the round ended", body = ResultJson))
+)]
 pub(super) async fn result<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,
@@ -223,6 +266,11 @@ pub(super) async fn result<S: Store>(
 }
 
 /// The packed sum of a finished round.
+#[utoipa::path(
+    get, path = "/v1/rounds/{round}/sum", tag = "rounds",
+    params(RoundPath),
+    responses((status = 200, description = "The packed sum", body = Bytes, content_type = "application/octet-stream"))
+)]
 pub(super) async fn sum<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,

@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 
+use super::openapi::{Bytes, TaskPath};
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{Id, Path, binary, parse, poll};
 use crate::app::App;
@@ -17,7 +19,7 @@ use crate::store::{Store, StoreError, TaskRecord, TaskStatus};
 
 type AppState<S> = State<Arc<App<S>>>;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct TaskJson {
     task: String,
     name: String,
@@ -28,6 +30,11 @@ pub(super) struct TaskJson {
 }
 
 /// One task.
+#[utoipa::path(
+    get, path = "/v1/tasks/{task}", tag = "tasks",
+    params(TaskPath),
+    responses((status = 200, description = "The task", body = TaskJson))
+)]
 pub(super) async fn show<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,
@@ -44,6 +51,11 @@ pub(super) async fn show<S: Store>(
 }
 
 /// The signed roster.
+#[utoipa::path(
+    get, path = "/v1/tasks/{task}/roster", tag = "tasks",
+    params(TaskPath),
+    responses((status = 200, description = "The signed roster", body = Bytes, content_type = "application/octet-stream"))
+)]
 pub(super) async fn roster<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,
@@ -52,6 +64,11 @@ pub(super) async fn roster<S: Store>(
 }
 
 /// The training settings.
+#[utoipa::path(
+    get, path = "/v1/tasks/{task}/training", tag = "tasks",
+    params(TaskPath),
+    responses((status = 200, description = "The training settings", content_type = "application/json", body = Object))
+)]
 pub(super) async fn training<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,
@@ -60,6 +77,11 @@ pub(super) async fn training<S: Store>(
 }
 
 /// The mechanism.
+#[utoipa::path(
+    get, path = "/v1/tasks/{task}/mechanism", tag = "tasks",
+    params(TaskPath),
+    responses((status = 200, description = "The mechanism", content_type = "application/json", body = Object))
+)]
 pub(super) async fn mechanism<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,
@@ -68,6 +90,11 @@ pub(super) async fn mechanism<S: Store>(
 }
 
 /// The current adapter.
+#[utoipa::path(
+    get, path = "/v1/tasks/{task}/adapter", tag = "tasks",
+    params(TaskPath),
+    responses((status = 200, description = "The current adapter, safetensors", body = Bytes, content_type = "application/octet-stream"))
+)]
 pub(super) async fn adapter<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,
@@ -79,14 +106,15 @@ pub(super) async fn adapter<S: Store>(
     })?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct RoundQuery {
     #[serde(default)]
     after: u32,
     wait: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(tag = "status", rename_all = "kebab-case")]
 pub(super) enum NextRound {
     Open { round: String, number: u32 },
@@ -95,6 +123,11 @@ pub(super) enum NextRound {
 }
 
 /// The open round with a number above `after`; waits for one.
+#[utoipa::path(
+    get, path = "/v1/tasks/{task}/round", tag = "tasks",
+    params(TaskPath, RoundQuery),
+    responses((status = 200, description = "The open round, or that there is none", body = NextRound))
+)]
 pub(super) async fn round<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use undertone_protocol::audit::{Chain, Head, HeadStatement, SignedHead};
 use undertone_protocol::id::Digest;
 use undertone_protocol::keys::{IdentityKey, IdentityPublicKey, Secret32, SignatureBytes};
+use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::canonical::Hex;
@@ -58,19 +59,22 @@ pub fn read(path: &Path) -> Result<IdentityKey, ServerError> {
 }
 
 /// A signed head as JSON: beside a result, from its own path, and in an export.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SignedHeadJson {
     /// The chain.
     pub chain: String,
     /// The number of the last entry.
     pub sequence: u64,
     /// Its digest.
+    #[schema(value_type = String, pattern = "^[0-9a-f]{64}$")]
     pub head: Hex<Digest>,
     /// When it was signed.
     pub time: u64,
     /// The signature.
+    #[schema(value_type = String, pattern = "^[0-9a-f]{128}$")]
     pub signature: Hex<SignatureBytes>,
     /// The service's audit key.
+    #[schema(value_type = String, pattern = "^[0-9a-f]{64}$")]
     pub key: Hex<IdentityPublicKey>,
 }
 

@@ -4,6 +4,7 @@ use axum::body::Bytes;
 use serde::{Deserialize, Serialize};
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::{Digest, ModelDigest, RosterIndex, RoundId, RoundNumber, TaskId};
+use utoipa::ToSchema;
 
 use super::TaskControl;
 use super::listing::state;
@@ -88,7 +89,7 @@ pub struct NewTask {
 }
 
 /// Whether a task still has rounds to run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskStatus {
     /// Rounds are opened one after the other.
@@ -98,7 +99,7 @@ pub enum TaskStatus {
 }
 
 /// Where a task stands, as an administrator sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskState {
     /// Rounds are opened one after the other.

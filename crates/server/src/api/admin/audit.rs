@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 use super::LONGEST_PAGE;
 use crate::api::parse;
@@ -23,8 +24,10 @@ use crate::problem::{Problem, ProblemKind, Refused};
 use crate::store::Store;
 use undertone_protocol::id::Digest;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct AuditQuery {
+    /// `service`, or the id of a task.
     chain: Option<String>,
     #[serde(default)]
     from: u64,
@@ -32,7 +35,7 @@ pub(super) struct AuditQuery {
 }
 
 /// Without a chain: all chains. With one: its signed head, and a page of its entries.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct AuditJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     chains: Option<Vec<String>>,
@@ -42,14 +45,21 @@ pub(super) struct AuditJson {
     entries: Option<Vec<EntryJson>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct EntryJson {
     sequence: u64,
     content: String,
+    #[schema(value_type = String, pattern = "^[0-9a-f]{64}$")]
     digest: Hex<Digest>,
 }
 
 /// The log's chains, or the entries of one.
+#[utoipa::path(
+    get, path = "/admin/v1/audit", tag = "admin",
+    params(AuditQuery),
+    security(("token" = [])),
+    responses((status = 200, description = "Chains, or entries of one", body = AuditJson))
+)]
 pub(super) async fn read<S: Store>(
     State(app): State<Arc<App<S>>>,
     _admin: Admin<rights::Audit>,

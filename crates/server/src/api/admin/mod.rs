@@ -8,15 +8,16 @@ mod tokens;
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Query};
 use axum::http::header;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
 
+use super::openapi::handler;
 use crate::app::App;
 use crate::problem::{Problem, ProblemKind};
 use crate::store::Store;
@@ -29,25 +30,97 @@ const PAGE: u32 = 50;
 const LONGEST_PAGE: u32 = 500;
 
 /// The routes below `/admin/v1`.
-pub(super) fn router<S: Store>(app: Arc<App<S>>) -> Router<Arc<App<S>>> {
-    Router::new()
-        .route("/tasks", get(tasks::list::<S>))
-        .route("/tasks/{task}", get(tasks::show::<S>))
-        .route("/tasks/{task}/pause", post(tasks::pause::<S>))
-        .route("/tasks/{task}/resume", post(tasks::resume::<S>))
-        .route("/tasks/{task}/cancel", post(tasks::cancel::<S>))
-        .route("/tasks/{task}/roster", get(tasks::roster::<S>))
-        .route("/tasks/{task}/adapter", get(tasks::adapter::<S>))
-        .route("/tasks/{task}/rounds", get(rounds::list::<S>))
-        .route("/tokens", get(tokens::list::<S>).post(tokens::create::<S>))
-        .route("/tokens/{token}/revoke", post(tokens::revoke::<S>))
-        .route("/audit", get(audit::read::<S>))
-        .layer(from_fn_with_state(app, audit::note_denials::<S>))
+pub(super) fn routes<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
+    OpenApiRouter::new()
+        .routes(handler!(
+            tasks::list::<S>,
+            Unauthorized,
+            Forbidden,
+            BadRequest
+        ))
+        .routes(handler!(
+            tasks::show::<S>,
+            Unauthorized,
+            Forbidden,
+            BadRequest,
+            UnknownTask
+        ))
+        .routes(handler!(
+            tasks::pause::<S>,
+            Unauthorized,
+            Forbidden,
+            BadRequest,
+            UnknownTask,
+            TaskEnded
+        ))
+        .routes(handler!(
+            tasks::resume::<S>,
+            Unauthorized,
+            Forbidden,
+            BadRequest,
+            UnknownTask,
+            TaskEnded
+        ))
+        .routes(handler!(
+            tasks::cancel::<S>,
+            Unauthorized,
+            Forbidden,
+            BadRequest,
+            UnknownTask,
+            TaskEnded
+        ))
+        .routes(handler!(
+            tasks::roster::<S>,
+            Unauthorized,
+            Forbidden,
+            BadRequest,
+            UnknownTask
+        ))
+        .routes(handler!(
+            tasks::adapter::<S>,
+            Unauthorized,
+            Forbidden,
+            BadRequest,
+            UnknownTask
+        ))
+        .routes(handler!(
+            rounds::list::<S>,
+            Unauthorized,
+            Forbidden,
+            BadRequest,
+            UnknownTask
+        ))
+        .routes(handler!(tokens::list::<S>, Unauthorized, Forbidden))
+        .routes(handler!(
+            tokens::create::<S>,
+            Unauthorized,
+            Forbidden,
+            BadRequest
+        ))
+        .routes(handler!(
+            tokens::revoke::<S>,
+            Unauthorized,
+            Forbidden,
+            UnknownToken
+        ))
+        .routes(handler!(
+            audit::read::<S>,
+            Unauthorized,
+            Forbidden,
+            BadRequest,
+            UnknownTask
+        ))
         .layer(DefaultBodyLimit::max(LONGEST_JSON))
 }
 
+/// The routes, with denials put on record.
+pub(super) fn router<S: Store>(app: Arc<App<S>>) -> OpenApiRouter<Arc<App<S>>> {
+    routes().layer(from_fn_with_state(app, audit::note_denials::<S>))
+}
+
 /// Where a page of a list begins, and how long it may be.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct PageQuery {
     /// Entries after this one: the `next` of the page before.
     #[serde(default)]

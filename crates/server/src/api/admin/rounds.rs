@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use super::super::openapi::TaskPath;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use serde::Serialize;
 use undertone_protocol::aggregator::PhaseName;
+use utoipa::ToSchema;
 
 use super::super::{Id, Path, parse};
 use super::{PageQuery, next_page};
@@ -19,7 +21,7 @@ use crate::store::{RoundStanding, RoundSummary, Store};
 type AppState<S> = State<Arc<App<S>>>;
 
 /// A page of rounds.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct RoundList {
     rounds: Vec<RoundLine>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,7 +29,7 @@ pub(super) struct RoundList {
 }
 
 /// One round of a list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct RoundLine {
     round: String,
     number: u32,
@@ -56,7 +58,7 @@ pub(super) struct RoundLine {
 
 /// How many clients vanished before which message. Witnesses are a part of the survivors only, so
 /// ConsistencyCheck has no line; a phase that the round did not reach has none either.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Dropouts {
     #[serde(skip_serializing_if = "Option::is_none")]
     share_keys: Option<u32>,
@@ -108,6 +110,12 @@ impl From<RoundSummary> for RoundLine {
 }
 
 /// The rounds of a task, page by page.
+#[utoipa::path(
+    get, path = "/admin/v1/tasks/{task}/rounds", tag = "admin",
+    params(TaskPath, PageQuery),
+    security(("token" = [])),
+    responses((status = 200, description = "A page of rounds", body = RoundList))
+)]
 pub(super) async fn list<S: Store>(
     _: Admin<Read>,
     State(app): AppState<S>,

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use super::super::openapi::{Bytes, TaskPath};
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use serde::Serialize;
 use undertone_protocol::id::TaskId;
+use utoipa::ToSchema;
 
 use super::super::{Id, Path, parse};
 use super::{PageQuery, file, next_page};
@@ -24,7 +26,7 @@ use crate::store::{
 type AppState<S> = State<Arc<App<S>>>;
 
 /// A page of tasks.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct TaskList {
     tasks: Vec<TaskLine>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,7 +34,7 @@ pub(super) struct TaskList {
 }
 
 /// One task of a list.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct TaskLine {
     task: String,
     name: String,
@@ -58,6 +60,12 @@ impl From<TaskSummary> for TaskLine {
 }
 
 /// All tasks, page by page.
+#[utoipa::path(
+    get, path = "/admin/v1/tasks", tag = "admin",
+    params(PageQuery),
+    security(("token" = [])),
+    responses((status = 200, description = "A page of tasks", body = TaskList))
+)]
 pub(super) async fn list<S: Store>(
     _: Admin<Read>,
     State(app): AppState<S>,
@@ -72,16 +80,24 @@ pub(super) async fn list<S: Store>(
 }
 
 /// One task with its settings.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct TaskDetail {
     #[serde(flatten)]
     line: TaskLine,
+    /// As in the settings file of `undertone task create`.
+    #[schema(value_type = Object)]
     settings: TaskSettings,
     mechanism: serde_json::Value,
     training: serde_json::Value,
 }
 
 /// One task.
+#[utoipa::path(
+    get, path = "/admin/v1/tasks/{task}", tag = "admin",
+    params(TaskPath),
+    security(("token" = [])),
+    responses((status = 200, description = "The task", body = TaskDetail))
+)]
 pub(super) async fn show<S: Store>(
     _: Admin<Read>,
     State(app): AppState<S>,
@@ -111,6 +127,12 @@ fn detail(task: TaskRecord) -> Result<TaskDetail, Problem> {
 }
 
 /// No round opens until the task is resumed.
+#[utoipa::path(
+    post, path = "/admin/v1/tasks/{task}/pause", tag = "admin",
+    params(TaskPath),
+    security(("token" = [])),
+    responses((status = 200, description = "The task as it is now", body = TaskDetail))
+)]
 pub(super) async fn pause<S: Store>(
     admin: Admin<Tasks>,
     State(app): AppState<S>,
@@ -120,6 +142,12 @@ pub(super) async fn pause<S: Store>(
 }
 
 /// Rounds open again.
+#[utoipa::path(
+    post, path = "/admin/v1/tasks/{task}/resume", tag = "admin",
+    params(TaskPath),
+    security(("token" = [])),
+    responses((status = 200, description = "The task as it is now", body = TaskDetail))
+)]
 pub(super) async fn resume<S: Store>(
     admin: Admin<Tasks>,
     State(app): AppState<S>,
@@ -129,6 +157,12 @@ pub(super) async fn resume<S: Store>(
 }
 
 /// No round opens any more, and the open one fails.
+#[utoipa::path(
+    post, path = "/admin/v1/tasks/{task}/cancel", tag = "admin",
+    params(TaskPath),
+    security(("token" = [])),
+    responses((status = 200, description = "The task as it is now", body = TaskDetail))
+)]
 pub(super) async fn cancel<S: Store>(
     admin: Admin<Tasks>,
     State(app): AppState<S>,
@@ -168,6 +202,12 @@ fn ended(why: &str) -> Problem {
 }
 
 /// The signed roster.
+#[utoipa::path(
+    get, path = "/admin/v1/tasks/{task}/roster", tag = "admin",
+    params(TaskPath),
+    security(("token" = [])),
+    responses((status = 200, description = "The signed roster", body = Bytes, content_type = "application/octet-stream"))
+)]
 pub(super) async fn roster<S: Store>(
     _: Admin<Read>,
     State(app): AppState<S>,
@@ -178,6 +218,12 @@ pub(super) async fn roster<S: Store>(
 }
 
 /// The current adapter.
+#[utoipa::path(
+    get, path = "/admin/v1/tasks/{task}/adapter", tag = "admin",
+    params(TaskPath),
+    security(("token" = [])),
+    responses((status = 200, description = "The current adapter, safetensors", body = Bytes, content_type = "application/octet-stream"))
+)]
 pub(super) async fn adapter<S: Store>(
     _: Admin<Read>,
     State(app): AppState<S>,

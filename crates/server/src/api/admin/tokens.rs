@@ -8,6 +8,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::super::{Id, Path};
 use super::bad_json;
@@ -25,7 +26,7 @@ type AppState<S> = State<Arc<App<S>>>;
 const LONGEST_NAME: usize = 200;
 
 /// A token, without its secret.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct TokenLine {
     token: String,
     name: String,
@@ -56,12 +57,17 @@ impl TokenLine {
 }
 
 /// All tokens.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct TokenList {
     tokens: Vec<TokenLine>,
 }
 
 /// All tokens, without their secrets.
+#[utoipa::path(
+    get, path = "/admin/v1/tokens", tag = "admin",
+    security(("token" = [])),
+    responses((status = 200, description = "All tokens", body = TokenList))
+)]
 pub(super) async fn list<S: Store>(
     _: Admin<Tokens>,
     State(app): AppState<S>,
@@ -73,7 +79,7 @@ pub(super) async fn list<S: Store>(
 }
 
 /// What a new token shall be.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CreateToken {
     name: String,
@@ -83,7 +89,7 @@ pub(super) struct CreateToken {
 }
 
 /// A new token, with its secret: shown this once.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Created<'a> {
     token: String,
     secret: &'a str,
@@ -91,6 +97,12 @@ struct Created<'a> {
 }
 
 /// Makes a token. It can't allow more than the one that it is made with.
+#[utoipa::path(
+    post, path = "/admin/v1/tokens", tag = "admin",
+    security(("token" = [])),
+    request_body = CreateToken,
+    responses((status = 201, description = "The token, with its secret, shown this once", body = Created))
+)]
 pub(super) async fn create<S: Store>(
     admin: Admin<Tokens>,
     State(app): AppState<S>,
@@ -147,7 +159,7 @@ fn new_token(
 }
 
 /// What became of a revocation.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Revoked {
     token: String,
     /// Whether it was this request that did it.
@@ -155,6 +167,12 @@ pub(super) struct Revoked {
 }
 
 /// Revokes a token, at once and for ever.
+#[utoipa::path(
+    post, path = "/admin/v1/tokens/{token}/revoke", tag = "admin",
+    params(("token" = String, Path, description = "The token's id")),
+    security(("token" = [])),
+    responses((status = 200, description = "What became of it", body = Revoked))
+)]
 pub(super) async fn revoke<S: Store>(
     admin: Admin<Tokens>,
     State(app): AppState<S>,
