@@ -14,6 +14,7 @@ use super::session::{Pools, Session, locking};
 use super::{AuditEntry, Result, StoreError};
 use crate::audit::{Actor, Content, Event, Revealed, canonical, spend};
 use crate::driver::now_ms;
+use crate::telemetry::name;
 
 /// Appends an entry to a chain, as part of the session's transaction.
 pub(super) async fn append(
@@ -22,6 +23,11 @@ pub(super) async fn append(
     actor: &Actor,
     event: &Event,
 ) -> Result<Head> {
+    let kind = match chain {
+        Chain::Service => "service",
+        Chain::Task(_) => "task",
+    };
+    metrics::counter!(name::AUDIT_ENTRIES, "chain" => kind).increment(1);
     let mut follower = lock(session, chain).await?;
     // The time is taken behind the lock: within one process it ascends with the entries.
     let content = Content {

@@ -119,6 +119,14 @@ fn uses() -> Vec<&'static str> {
     vec!["idle", "used"]
 }
 
+fn overloads() -> Vec<&'static str> {
+    vec!["queue", "memory"]
+}
+
+fn chains() -> Vec<&'static str> {
+    vec!["service", "task"]
+}
+
 fn versions() -> Vec<&'static str> {
     vec![env!("CARGO_PKG_VERSION")]
 }
@@ -187,6 +195,19 @@ metrics! {
         [listed("pool", pools), listed("state", uses)];
     /// Time of one commit: until the database says that a step is on disk.
     STORE_COMMIT_SECONDS = "undertone_store_commit_seconds", Kind::Histogram(FAST), "seconds", [];
+
+    /// Masked inputs that one transaction stored.
+    UPLOAD_BATCH = "undertone_upload_batch_inputs", Kind::Histogram(COUNTS), "", [];
+    /// Masked inputs that wait for a transaction.
+    UPLOAD_QUEUE = "undertone_upload_queue_inputs", Kind::Gauge, "", [];
+    /// Memory set aside for masked inputs that are received or wait.
+    UPLOAD_BYTES = "undertone_upload_in_flight_bytes", Kind::Gauge, "bytes", [];
+    /// Masked inputs turned away because a queue or the memory was full.
+    UPLOAD_OVERLOADED = "undertone_upload_overloaded_total", Kind::Counter, "",
+        [listed("what", overloads)];
+    /// Entries written to the audit log, undone ones included.
+    AUDIT_ENTRIES = "undertone_audit_entries_total", Kind::Counter, "",
+        [listed("chain", chains)];
 
     /// Answered requests, by route (its template), method and status.
     HTTP_REQUESTS = "undertone_http_requests_total", Kind::Counter, "",

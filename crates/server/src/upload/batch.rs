@@ -8,6 +8,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+use tracing::Instrument;
+use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::RoundId;
 use undertone_protocol::vector::Ring;
 
@@ -16,6 +18,8 @@ use super::memory::{Room, overloaded};
 use crate::app::App;
 use crate::problem::{Problem, ProblemKind};
 use crate::store::{PackedInput, PutOutcome, Store};
+use crate::telemetry::name;
+use crate::telemetry::trace::{self, Place};
 
 /// The inputs that wait, by round. A round that is in it has a batcher.
 #[derive(Debug, Default)]
@@ -125,7 +129,7 @@ async fn run<S: Store>(app: Arc<App<S>>, shape: Shape) {
         ended: false,
     };
     while let Some(batch) = uploads.queues.take(shape.round, uploads.settings.max_batch) {
-        metrics::histogram!("undertone_upload_batch_inputs").record(count(batch.len()));
+        metrics::histogram!(name::UPLOAD_BATCH).record(count(batch.len()));
         fault::at(Point::BeforeBegin);
         let inputs: Vec<_> = batch.iter().map(|waiting| waiting.input.clone()).collect();
         let Shape {
@@ -133,7 +137,10 @@ async fn run<S: Store>(app: Arc<App<S>>, shape: Shape) {
             ring,
             length,
         } = shape;
-        let outcomes = app.store().put_inputs(round, ring, length, &inputs).await;
+        let span = tracing::info_span!("batch", inputs = batch.len());
+        trace::within(&span, Place::phase(round, PhaseName::MaskedInput));
+        let stored = app.store().put_inputs(round, ring, length, &inputs);
+        let outcomes = stored.instrument(span).await;
         fault::at(Point::BeforeWake);
         // An outcome that nobody waits for is dropped: the client will ask again.
         match outcomes.map_err(Problem::from) {
@@ -153,7 +160,7 @@ async fn run<S: Store>(app: Arc<App<S>>, shape: Shape) {
 }
 
 fn depth() -> metrics::Gauge {
-    metrics::gauge!("undertone_upload_queue_inputs")
+    metrics::gauge!(name::UPLOAD_QUEUE)
 }
 
 fn count(inputs: usize) -> f64 {

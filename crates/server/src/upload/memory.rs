@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::problem::{Problem, ProblemKind};
+use crate::telemetry::name;
 use crate::upload::UploadSettings;
 
 /// What room is counted in, in bytes.
@@ -78,12 +79,12 @@ fn bytes_of(permit: &OwnedSemaphorePermit) -> f64 {
 }
 
 fn bytes_in_flight() -> metrics::Gauge {
-    metrics::gauge!("undertone_upload_bytes_in_flight")
+    metrics::gauge!(name::UPLOAD_BYTES)
 }
 
 /// The answer to an upload that there is no room for now, and a count of it.
 pub(super) fn overloaded(what: &'static str, why: &str) -> Problem {
-    metrics::counter!("undertone_upload_overloaded_total", "what" => what).increment(1);
+    metrics::counter!(name::UPLOAD_OVERLOADED, "what" => what).increment(1);
     Problem::new(
         ProblemKind::Overloaded,
         format!("{why}; send the same bytes again later"),
