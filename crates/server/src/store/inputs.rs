@@ -11,6 +11,7 @@ use super::messages::{self, is_open};
 use super::session::{Pools, Session};
 use super::sums::{self, Batch};
 use super::{PackedInput, PutOutcome, Result};
+use crate::telemetry::name;
 use crate::upload::fault::{self, Point};
 
 const PHASE: PhaseName = PhaseName::MaskedInput;
@@ -70,7 +71,7 @@ pub(super) async fn put(
     fault::at(Point::BeforeCommit);
     let started = std::time::Instant::now();
     session.commit().await?;
-    metrics::histogram!("undertone_upload_commit_seconds").record(started.elapsed());
+    metrics::histogram!(name::UPLOAD_COMMIT_SECONDS).record(started.elapsed());
     fault::at(Point::AfterCommit);
     Ok(outcomes)
 }

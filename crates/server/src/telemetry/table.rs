@@ -198,6 +198,8 @@ metrics! {
 
     /// Masked inputs that one transaction stored.
     UPLOAD_BATCH = "undertone_upload_batch_inputs", Kind::Histogram(COUNTS), "", [];
+    /// Time of the commit of one batch of masked inputs.
+    UPLOAD_COMMIT_SECONDS = "undertone_upload_commit_seconds", Kind::Histogram(FAST), "seconds", [];
     /// Masked inputs that wait for a transaction.
     UPLOAD_QUEUE = "undertone_upload_queue_inputs", Kind::Gauge, "", [];
     /// Memory set aside for masked inputs that are received or wait.
