@@ -36,5 +36,13 @@ else
     echo "    left out: there is no systemd-analyze here"
 fi
 
+echo "Prometheus alerts"
+# Debian's package `prometheus` has it. Without it a test still checks every metric and label.
+if command -v promtool >/dev/null; then
+    promtool check rules deploy/prometheus/alerts.yml
+else
+    echo "    left out: there is no promtool here"
+fi
+
 echo "Helm chart"
 "$venv/bin/python" scripts/lint-chart.py deploy/helm/undertone

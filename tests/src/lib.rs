@@ -13,6 +13,7 @@
 #![allow(clippy::missing_panics_doc, reason = "a panic is how a test fails")]
 
 pub mod client;
+pub mod collector;
 pub mod database;
 pub mod raw;
 pub mod secrets;

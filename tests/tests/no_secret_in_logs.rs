@@ -10,11 +10,17 @@
 
 use std::io::Write;
 
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::keys::{EphemeralKey, Secret32};
 use undertone_protocol::mask;
 use undertone_protocol::vector::RingVector;
+use undertone_server::telemetry::{self, OtelSettings};
 use undertone_tests::client::{Inputs, spawn};
+use undertone_tests::collector::Collector;
 use undertone_tests::database::Database;
 use undertone_tests::raw::Clients;
 use undertone_tests::secrets::{Log, found};
@@ -23,14 +29,22 @@ use undertone_tests::task::{Task, sum_of};
 const CLIENTS: usize = 5;
 
 /// Two rounds of one task: clients whose every secret is on record, one of whom vanishes after it
-/// shared its keys; then clients of the SDK. Service and clients log everything.
+/// shared its keys; then clients of the SDK. Service and clients log everything, and the
+/// service sends its spans.
 /// Spec.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_traced_round_prints_no_secret() {
     let log = Log::default();
-    tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_writer(log.clone())
+    let collector = Collector::start().await;
+    let otel = OtelSettings {
+        endpoint: Some(collector.url().to_owned()),
+        ..OtelSettings::default()
+    };
+    let (spans, guard) = telemetry::spans(&otel).unwrap();
+    let written = tracing_subscriber::fmt::layer().with_writer(log.clone());
+    tracing_subscriber::registry()
+        .with(written.with_filter(LevelFilter::TRACE))
+        .with(spans)
         .init();
     let database = Database::sqlite();
     let deadlines = [60_000, 60_000, 2_000, 60_000, 60_000];
@@ -58,6 +72,12 @@ async fn a_traced_round_prints_no_secret() {
     }
     let (sum, survivors) = sum_of(&task.rounds().await[1]);
     assert_eq!(sum, inputs.sum(2, &survivors));
+
+    tokio::task::spawn_blocking(move || drop(guard))
+        .await
+        .unwrap();
+    let spans = collector.bytes();
+    assert!(collector.spans().len() > 100);
 
     let mut text = log.bytes();
     text.extend(printed.into_bytes());
@@ -89,6 +109,7 @@ async fn a_traced_round_prints_no_secret() {
     secrets.extend(task.identities.iter().map(|i| i.seed().expose().to_vec()));
     secrets.extend(clients.inputs.iter().map(RingVector::pack));
     assert_eq!(found(&text, &secrets), None);
+    assert_eq!(found(&spans, &secrets), None);
 }
 
 /// The search finds what it should.

@@ -59,7 +59,7 @@ enum Command {
     Identity(identity::IdentityCommand),
     Account(account::AccountArgs),
     Params(params::ParamsArgs),
-    /// Print the OpenAPI document of the service
+    #[command(about = "Print the OpenAPI document of the service")]
     Openapi,
 }
 

@@ -1,4 +1,4 @@
-//! `undertone openapi`: the OpenAPI document of the service.
+//! `undertone openapi`: the `OpenAPI` document of the service.
 
 use std::io::Write;
 

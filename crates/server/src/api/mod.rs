@@ -63,10 +63,10 @@ pub(crate) fn router<S: Store>(app: Arc<App<S>>) -> Router {
             )
         })
         .with_state(app)
-        .merge(openapi::pages(document))
+        .merge(openapi::pages(&document))
 }
 
-/// The OpenAPI document of the service.
+/// The `OpenAPI` document of the service.
 pub fn document() -> OpenApi {
     reading::<AnyStore>()
         .merge(sending::<AnyStore>())

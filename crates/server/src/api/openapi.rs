@@ -1,4 +1,4 @@
-//! The OpenAPI document: made from the handlers, beside the routes themselves.
+//! The `OpenAPI` document: made from the handlers, beside the routes themselves.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,7 @@ macro_rules! handler {
     ($module:ident :: $handler:ident $(:: <$store:ident>)? $(, $kind:ident)* $(,)?) => {
         pastey::paste! {
             $crate::api::openapi::route::<$module::[<__path_ $handler>], _, _, _>(
-                $module::$handler$(::<$store>)?,
+                &$module::$handler$(::<$store>)?,
                 &[$($crate::problem::ProblemKind::$kind),*],
             )
         }
@@ -35,7 +35,7 @@ macro_rules! handler {
 pub(super) use handler;
 
 /// One handler's route and its part of the document.
-pub(super) fn route<P, H, T, S>(handler: H, kinds: &[ProblemKind]) -> UtoipaMethodRouter<S>
+pub(super) fn route<P, H, T, S>(handler: &H, kinds: &[ProblemKind]) -> UtoipaMethodRouter<S>
 where
     P: utoipa::Path + utoipa::__dev::SchemaReferences,
     H: Handler<T, S>,
@@ -119,11 +119,11 @@ pub(super) fn base() -> OpenApi {
 
 /// Serves the document as `/openapi.json`, and a page to browse it as `/docs`. The page comes from
 /// this process alone, and its policy says so.
-pub(super) fn pages(document: OpenApi) -> Router {
+pub(super) fn pages(document: &OpenApi) -> Router {
     let config = Config::from("/openapi.json").try_it_out_enabled(false);
     let page: Router = SwaggerUi::new("/docs").config(config).into();
     let page = page.layer(middleware::map_response(self_contained));
-    let json = serde_json::to_vec(&document).unwrap_or_default();
+    let json = serde_json::to_vec(document).unwrap_or_default();
     let show = move || async move { ([(header::CONTENT_TYPE, "application/json")], json) };
     Router::new().route("/openapi.json", get(show)).merge(page)
 }

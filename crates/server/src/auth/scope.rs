@@ -96,6 +96,7 @@ impl Scopes {
     }
 
     /// Those that `other` does not have.
+    #[must_use]
     pub fn beyond(&self, other: &Self) -> Self {
         Self(self.0.difference(&other.0).copied().collect())
     }
