@@ -239,9 +239,9 @@ mod tests {
         assert_ne!(chain(&honest[..2]).digest, head.digest);
         let task = Chain::Task(TaskId::from([7; 16]));
         let mut other = Follower::start(task);
-        honest.iter().for_each(|content| {
+        for content in &honest {
             other.follow(*content);
-        });
+        }
         assert_ne!(other.head().unwrap().digest, head.digest);
     }
 
