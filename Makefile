@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
 
-.PHONY: help demo fetch build test lint fmt clippy doc spec layering deny model vectors clean fuzz fuzz-smoke lint-deploy
+.PHONY: help demo fetch build test lint fmt clippy doc spec layering deny model vectors clean fuzz fuzz-smoke lint-deploy openapi-test
 
 help: ## Say what each target does.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -50,6 +50,9 @@ layering: ## Check who imports whom.
 
 deny: ## Check licences, bans and sources of all dependencies.
 	scripts/cargo-deny.sh check bans licenses sources
+
+openapi-test: ## Test the service against its OpenAPI document with schemathesis.
+	scripts/schemathesis.sh
 
 lint-deploy: ## Judge Dockerfile, compose file, systemd unit and Helm chart.
 	scripts/lint-deploy.sh

@@ -1,4 +1,4 @@
-//! The OpenAPI document says what is routed, and nothing else; its page needs no other host.
+//! The `OpenAPI` document says what is routed, and nothing else; its page needs no other host.
 
 #![allow(
     clippy::unwrap_used,

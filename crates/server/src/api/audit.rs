@@ -48,8 +48,10 @@ pub(super) async fn head<S: Store>(
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct LinksQuery {
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     #[serde(default)]
     from: u64,
+    #[param(maximum = 4_294_967_295_u32)]
     limit: Option<u32>,
 }
 

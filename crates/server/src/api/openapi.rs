@@ -173,7 +173,7 @@ pub(super) struct RoundPath {
 #[allow(dead_code, reason = "describes a path; it is never made")]
 pub(super) struct IndexPath {
     /// The client's roster index.
-    #[param(minimum = 0)]
+    #[param(minimum = 0, maximum = 4_294_967_295_u32)]
     index: u32,
 }
 

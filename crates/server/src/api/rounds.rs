@@ -58,6 +58,7 @@ pub(super) async fn adapter<S: Store>(
 #[into_params(parameter_in = Query)]
 pub(super) struct StatusQuery {
     seen: Option<String>,
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     wait: Option<u64>,
 }
 

@@ -110,7 +110,9 @@ pub(super) async fn adapter<S: Store>(
 #[into_params(parameter_in = Query)]
 pub(super) struct RoundQuery {
     #[serde(default)]
+    #[param(maximum = 4_294_967_295_u32)]
     after: u32,
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     wait: Option<u64>,
 }
 

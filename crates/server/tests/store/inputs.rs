@@ -68,7 +68,7 @@ pub(crate) async fn of_any_width_and_length<S: Store>(store: &S) {
         assert_eq!(sum, expected, "b = {bits}, d = {length}");
         let elements: Vec<u64> = expected.elements().collect();
         assert_eq!(chunk_count(length), length.div_ceil(CHUNK));
-        for chunk in 0..chunk_count(length) + 1 {
+        for chunk in 0..=chunk_count(length) {
             let part = store.running_sum_range(round, ring(bits), length, chunk);
             let expected = &elements[chunk_range(length, chunk)];
             let expected = RingVector::from_elements(ring(bits), expected);

@@ -28,9 +28,12 @@ use undertone_protocol::id::Digest;
 #[into_params(parameter_in = Query)]
 pub(super) struct AuditQuery {
     /// `service`, or the id of a task.
+    #[param(pattern = "^(service|[0-9a-f]{32})$")]
     chain: Option<String>,
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     #[serde(default)]
     from: u64,
+    #[param(maximum = 4_294_967_295_u32)]
     limit: Option<u32>,
 }
 

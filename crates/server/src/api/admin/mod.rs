@@ -13,7 +13,8 @@ use axum::extract::{DefaultBodyLimit, Query};
 use axum::http::header;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -123,8 +124,10 @@ pub(super) fn router<S: Store>(app: Arc<App<S>>) -> OpenApiRouter<Arc<App<S>>> {
 #[into_params(parameter_in = Query)]
 struct PageQuery {
     /// Entries after this one: the `next` of the page before.
+    #[param(maximum = 18_446_744_073_709_551_615_u64)]
     #[serde(default)]
     after: u64,
+    #[param(maximum = 4_294_967_295_u32)]
     limit: Option<u32>,
 }
 
@@ -142,6 +145,24 @@ fn next_page<T>(page: &[T], limit: u32, place: impl Fn(&T) -> u64) -> Option<u64
     let full = usize::try_from(limit).is_ok_and(|limit| page.len() >= limit);
     page.last().filter(|_| full).map(place)
 }
+
+/// A whole number from 0: JSON has no other numbers than `60` and `60.0`, which are the same.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let number = serde_json::Number::deserialize(deserializer)?;
+    let float = number
+        .as_f64()
+        .filter(|f| f.fract() == 0.0 && (0.0..LARGEST).contains(f));
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is whole and in range"
+    )]
+    let whole = number.as_u64().or(float.map(|f| f as u64));
+    whole.ok_or_else(|| D::Error::custom(format!("{number} is no whole number from 0")))
+}
+
+/// 2^64.
+const LARGEST: f64 = 18_446_744_073_709_551_616.0;
 
 /// What is wrong with a JSON body.
 fn bad_json(rejection: &JsonRejection) -> Problem {

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::{Id, Path};
-use super::bad_json;
+use super::{bad_json, whole};
 use crate::app::App;
 use crate::auth::rights::Tokens;
-use crate::auth::{Admin, Scopes, Token, TokenId, TokenKind};
+use crate::auth::{Admin, Scope, Scopes, Token, TokenId, TokenKind};
 use crate::driver::now_ms;
 use crate::error::ServerError;
 use crate::problem::{Problem, ProblemKind};
@@ -22,7 +22,7 @@ use crate::store::{NewToken, Store, StoreError, TokenRecord};
 
 type AppState<S> = State<Arc<App<S>>>;
 
-/// The longest name.
+/// The longest name, in characters.
 const LONGEST_NAME: usize = 200;
 
 /// A token, without its secret.
@@ -82,9 +82,18 @@ pub(super) async fn list<S: Store>(
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CreateToken {
+    /// For people: no control characters.
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]+$"
+    )]
     name: String,
+    #[schema(value_type = Vec<Scope>, min_items = 1)]
     scopes: Scopes,
     /// How long it is valid, in seconds.
+    #[serde(deserialize_with = "whole")]
+    #[schema(minimum = 1)]
     expires_in_s: u64,
 }
 
@@ -140,8 +149,11 @@ fn new_token(
     if scopes.is_empty() {
         return refuse("a token needs a scope: read, tasks, enrol, tokens or audit");
     }
-    if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
-        return refuse("a token needs a name of 1 to 200 bytes without control characters");
+    if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control)
+    {
+        return refuse(
+            "a token needs a name of 1 to 200 characters, none of them a control character",
+        );
     }
     if expires_in_s == 0 {
         return refuse("a token has to be valid for a second at least");
