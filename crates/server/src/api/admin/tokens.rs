@@ -93,7 +93,7 @@ pub(super) struct CreateToken {
     scopes: Scopes,
     /// How long it is valid, in seconds.
     #[serde(deserialize_with = "whole")]
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 18_446_744_073_709_551_615_u64)]
     expires_in_s: u64,
 }
 
