@@ -3,10 +3,11 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, SqlSafeStr};
 
@@ -73,6 +74,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long to wait for SQLite's file lock, which only another process can hold.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait before a busy file is tried again, where SQLite does not wait by itself.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// A step holds a connection for one or two fsyncs; more connections would only queue at the disk.
 const POSTGRES_CONNECTIONS: u32 = 16;
 const SQLITE_READERS: u32 = 4;
@@ -120,40 +123,57 @@ async fn open_sqlite(url: &str) -> Result<Pools> {
     let options = options
         .create_if_missing(true)
         .foreign_keys(true)
-        .journal_mode(SqliteJournalMode::Wal)
         // In WAL mode anything less loses acknowledged inputs when the power goes.
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         // What a round's end erases is overwritten, not left in free pages.
         .pragma("secure_delete", "on");
-    reach(|| url.to_owned(), options.connect())
-        .await?
-        .close()
-        .await?;
+    let mut first = reach(|| url.to_owned(), first_of_sqlite(&options)).await?;
+    migrate_sqlite(&mut first).await?;
     let pool = |connections| -> SqlitePool {
         SqlitePoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_lazy_with(options.clone())
     };
-    let writer = pool(1);
-    migrate_sqlite(&writer).await?;
-    let readers = pool(SQLITE_READERS);
+    let (writer, readers) = (pool(1), pool(SQLITE_READERS));
+    // Whoever closes a file last takes its log away, and locks out whoever opens it then: the
+    // writer has it open before the first connection closes.
+    writer.acquire().await?;
+    first.close().await?;
     Ok(Pools::Sqlite { writer, readers })
 }
 
-/// Two processes that start at once both find the schema missing, and one fails to make it, having
-/// no lock to wait for as Postgres has. When it looks again, the schema is there.
-async fn migrate_sqlite(writer: &SqlitePool) -> Result<()> {
-    for _ in 0..20 {
-        match migrator(SQLITE).run(writer).await {
-            Err(MigrateError::Execute(_) | MigrateError::ExecuteMigration(..)) => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            result => return Ok(result?),
+/// The connection that sets the file up. The file stays in WAL mode, so no later one asks for it.
+///
+/// To change the mode takes the whole file for a moment. SQLite does not wait for that as it waits
+/// for other locks: two processes that both have the file open would wait for each other. It says
+/// that the file is busy, and one comes again.
+async fn first_of_sqlite(options: &SqliteConnectOptions) -> sqlx::Result<SqliteConnection> {
+    let options = options.clone().journal_mode(SqliteJournalMode::Wal);
+    loop {
+        match options.connect().await {
+            Err(error) if is_busy(&error) => tokio::time::sleep(BUSY_PAUSE).await,
+            result => return result,
         }
     }
-    Ok(migrator(SQLITE).run(writer).await?)
+}
+
+/// Whether another process has the file (`SQLITE_BUSY` and its extended codes).
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.and_then(|code| code.parse::<u32>().ok())
+        .is_some_and(|code| code & 0xff == 5)
+}
+
+/// All in one transaction that has the file from its start: of processes that start at once, one
+/// makes the schema and the others wait and find it made. (Postgres has an advisory lock for this.)
+async fn migrate_sqlite(connection: &mut SqliteConnection) -> Result<()> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let migrator = migrator(SQLITE);
+    // Not `run`, whose bounds no spawned task meets.
+    migrator.run_direct(None, &mut *transaction, false).await?;
+    Ok(transaction.commit().await?)
 }
 
 /// Waits for a first connection; `address` is shown to the user.
