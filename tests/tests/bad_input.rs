@@ -23,8 +23,8 @@ use undertone_tests::task::{Task, sum_of};
 
 const CLIENTS: u16 = 5;
 
-/// A service in this process and its clients. MaskedInput closes after 1.5 s, so that a client can
-/// be late; everything else waits for all.
+/// A service in this process and its clients. MaskedInput closes after a time that the test sets, so
+/// that a client can be late; everything else waits for all.
 struct Setup {
     _database: Database,
     task: Task,
@@ -38,7 +38,11 @@ impl Setup {
     }
 
     async fn on(database: Database) -> Self {
-        let deadlines = [60_000, 60_000, 1_500, 60_000, 60_000];
+        Self::closing_after(1_500, database).await
+    }
+
+    async fn closing_after(masked_input_ms: u32, database: Database) -> Self {
+        let deadlines = [60_000, 60_000, masked_input_ms, 60_000, 60_000];
         let task = Task::create(database.url(), CLIENTS, 1, deadlines).await;
         let server = task.serve().await;
         let clients = Clients::join(&task, &server).await;
@@ -213,7 +217,8 @@ async fn late_input() {
 /// Spec.
 #[tokio::test]
 async fn wrong_lengths_and_bodies() {
-    let mut setup = Setup::new().await;
+    // The service reads on for up to 2 s where a body does not end, before it refuses it.
+    let mut setup = Setup::closing_after(60_000, Database::sqlite()).await;
     let early = setup
         .clients
         .put(PhaseName::MaskedInput, 0, vec![0; 10])

@@ -48,6 +48,9 @@ pub(crate) struct JoinArgs {
     /// Public key of the task authority, which signs the roster
     #[arg(long, value_name = "KEY")]
     authority: IdentityPublicKey,
+    /// Public key that signs the service's audit log (default: that of the first head seen)
+    #[arg(long, value_name = "KEY")]
+    audit_key: Option<IdentityPublicKey>,
     /// Folder of the pretrained model: config.json, model.safetensors, tokenizer.json
     #[arg(long, value_name = "FOLDER")]
     model: PathBuf,
@@ -118,6 +121,7 @@ pub(crate) fn run(args: &JoinArgs, out: &mut impl Write) -> Result<(), CliError>
         args.state.clone(),
     );
     config.allow_plain_http = args.allow_plain_http;
+    config.audit_key = args.audit_key;
     let summary = crate::runtime()?.block_on(async {
         let client = Client::join(config, trainer, Narrator).await?;
         client.run().await

@@ -13,6 +13,7 @@ use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::{Digest, RosterIndex, RoundId, RoundNumber, TaskId};
 
 use crate::error::RequestError;
+use crate::heads::AuditHead;
 use crate::http::{Http, Request};
 use crate::observer::Observer;
 
@@ -145,6 +146,9 @@ pub struct RoundResult {
     /// Shares that failed their commitment.
     #[serde(default)]
     pub set_aside: Vec<SetAsideShare>,
+    /// The signed head of the task's audit log, when the result was asked for.
+    #[serde(default)]
+    pub audit: Option<AuditHead>,
 }
 
 /// A share that its dealer's commitment does not match.

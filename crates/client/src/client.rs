@@ -10,9 +10,10 @@ use undertone_privacy::Mechanism;
 use undertone_protocol::id::{MechanismDigest, RosterIndex, RoundId, RoundNumber, TrainingDigest};
 use undertone_protocol::roster::Roster;
 
-use crate::api::{Link, NextRound, ROSTER_LIMIT, TaskInfo, TaskStatus};
+use crate::api::{Link, NextRound, ROSTER_LIMIT, RoundResult, TaskInfo, TaskStatus};
 use crate::config::JoinConfig;
 use crate::error::{ClientError, RequestError};
+use crate::heads::Heads;
 use crate::http::Http;
 use crate::journal::Journal;
 use crate::observer::{Event, Observer};
@@ -31,6 +32,7 @@ pub struct Client<T, O> {
     pub(crate) roster: Arc<Roster>,
     pub(crate) index: RosterIndex,
     pub(crate) journal: Journal,
+    pub(crate) heads: Heads,
     pub(crate) trainer: T,
     pub(crate) observer: O,
     pub(crate) settings: Settings,
@@ -62,10 +64,12 @@ struct Counts {
 
 impl<T: Trainer, O: Observer> Client<T, O> {
     /// Opens the journal, fetches the task and its roster, and checks that the pinned authority
-    /// signed it for this task with this client's key in it.
+    /// signed it for this task with this client's key in it, and that the service's audit log goes
+    /// on from what this client remembers.
     ///
     /// # Errors
-    /// [`ClientError`]: the address, the state directory, the server or the roster is at fault.
+    /// [`ClientError`]: the address, the state directory, the server, the roster or the audit log
+    /// is at fault.
     pub async fn join(
         config: JoinConfig,
         trainer: T,
@@ -74,6 +78,7 @@ impl<T: Trainer, O: Observer> Client<T, O> {
         let http = Http::new(&config)?;
         let journal = open_journal(&config.state_dir).await?;
         let id = config.task;
+        let mut heads = Heads::open(&config.state_dir, id, config.audit_key)?;
         let mut link = Link {
             http: &http,
             observer: &mut observer,
@@ -98,6 +103,7 @@ impl<T: Trainer, O: Observer> Client<T, O> {
         }
         let key = config.identity.public();
         let index = roster.index_of(key).ok_or(ClientError::NotOnRoster(key))?;
+        heads.ask(&mut link).await?;
         tracing::info!(task = %id, %index, members = roster.len(), "joined");
         Ok(Self {
             config,
@@ -106,6 +112,7 @@ impl<T: Trainer, O: Observer> Client<T, O> {
             roster: Arc::new(roster),
             index,
             journal,
+            heads,
             trainer,
             observer,
             settings: Settings::default(),
@@ -155,6 +162,7 @@ impl<T: Trainer, O: Observer> Client<T, O> {
                 Ok(result) => {
                     counts.finished = counts.finished.saturating_add(1);
                     tracing::info!(%number, survivors = result.survivors.len(), "round finished");
+                    self.check_audit(&result).await?;
                     let result = &result;
                     self.observer
                         .event(Event::RoundFinished { number, result })
@@ -194,6 +202,16 @@ impl<T: Trainer, O: Observer> Client<T, O> {
             rounds_declined: counts.declined,
             privacy: self.privacy(),
         })
+    }
+
+    /// Checks the head of the audit log that came with a result.
+    async fn check_audit(&mut self, result: &RoundResult) -> Result<(), ClientError> {
+        let mut link = Link {
+            http: &self.http,
+            observer: &mut self.observer,
+            patience: self.config.patience,
+        };
+        self.heads.check(result.audit.as_ref(), &mut link).await
     }
 
     /// The next round, or `None` when the task has ended.

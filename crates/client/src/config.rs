@@ -26,6 +26,9 @@ pub struct JoinConfig {
     /// The pinned key of the task authority, which signed the roster. It must reach this client
     /// by another way than through the server.
     pub authority: IdentityPublicKey,
+    /// The key that signs the service's audit log. Without it, the key of the first head that
+    /// this client sees is taken for it, and held to from then on.
+    pub audit_key: Option<IdentityPublicKey>,
     /// What this client agrees to.
     pub policy: Policy,
     /// Where the journal is kept: the budget spent and the rounds begun. One directory for each
@@ -58,6 +61,7 @@ impl JoinConfig {
             task,
             identity,
             authority,
+            audit_key: None,
             policy,
             state_dir: state_dir.into(),
             allow_plain_http: false,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use undertone_privacy::PrivacyError;
 use undertone_protocol::ProtocolError;
 use undertone_protocol::aggregator::PhaseName;
-use undertone_protocol::id::RoundId;
+use undertone_protocol::id::{RoundId, TaskId};
 use undertone_protocol::keys::IdentityPublicKey;
 
 use crate::problem::Problem;
@@ -77,6 +77,46 @@ pub enum ClientError {
         line: usize,
         /// What is wrong with it.
         detail: String,
+    },
+    /// The service's audit log does not go on from what this client remembers of it.
+    #[error(
+        "the service's audit log of task {task} is not the one that this client remembers: {what}. \
+         What it remembers stands in {}, what it refused in {}, both signed by the service: show \
+         them to the operator and to the task's other clients. Where there is a good reason, such \
+         as a database restored from a backup, remove the first file and join again",
+        remembered.display(), refused.display()
+    )]
+    AuditLog {
+        /// The task.
+        task: TaskId,
+        /// What does not fit.
+        what: String,
+        /// The file with the head that was accepted last.
+        remembered: PathBuf,
+        /// The file with the head that was refused, if there was one.
+        refused: PathBuf,
+    },
+    /// Another key than the pinned one signs the service's audit log.
+    #[error(
+        "the service signs its audit log with key {found}, and {expected} is the one it should \
+         have; ask its operator which is right"
+    )]
+    AuditKey {
+        /// The key that was pinned.
+        expected: IdentityPublicKey,
+        /// The key that signed.
+        found: IdentityPublicKey,
+    },
+    /// What is remembered of the audit log could not be read or written.
+    #[error(
+        "the audit head in {} cannot be used: {reason}; restore it, or remove it to take the \
+         service's next one for the first", path.display()
+    )]
+    AuditMemory {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
     },
     /// A step of a round was about to be taken twice, or before the step that it needs.
     #[error("round {round}: the step `{step}` may not be taken now; the journal forbids it")]

@@ -17,7 +17,7 @@
 //! | from round to round | `client` |
 //! | one round: checks, training, phases | `round` |
 //! | what this client agrees to | `policy` |
-//! | what must not be forgotten | `journal` |
+//! | what must not be forgotten | `journal`; of the service's audit log, `heads` |
 //! | the server's resources, over a bad network | `api`, `http`, `tls`, `problem` |
 //!
 //! ```no_run
@@ -62,6 +62,7 @@ mod api;
 mod client;
 mod config;
 mod error;
+mod heads;
 mod http;
 mod journal;
 #[cfg(feature = "lora")]
@@ -78,6 +79,7 @@ pub use api::{RoundResult, SetAsideShare, TaskInfo, TaskStatus};
 pub use client::Client;
 pub use config::JoinConfig;
 pub use error::{ClientError, LostReason, RequestError};
+pub use heads::AuditHead;
 pub use observer::{Event, Observer};
 pub use policy::{DeclineReason, Policy};
 pub use problem::{Problem, ProblemKind};

@@ -324,7 +324,7 @@ impl Journal {
 }
 
 /// Makes a file's entry in its directory durable.
-fn sync_directory(dir: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(dir: &Path) -> io::Result<()> {
     if cfg!(unix) {
         File::open(dir)?.sync_all()?;
     }

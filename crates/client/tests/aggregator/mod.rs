@@ -202,6 +202,11 @@ fn router() -> Router<Arc<World>> {
             get(async |State(w): Shared| w.lie.told(&[Lie::Mechanism], &w.mechanism)),
         )
         .route("/v1/tasks/{task}/round", get(next_round))
+        // It keeps no audit log.
+        .route(
+            "/v1/tasks/{task}/audit/head",
+            get(async || problem(StatusCode::NOT_FOUND, "not-found")),
+        )
         .route("/v1/rounds/{round}/params", get(params))
         .route(
             "/v1/rounds/{round}/adapter",

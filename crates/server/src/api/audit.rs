@@ -23,8 +23,8 @@ use crate::store::Store;
 
 type AppState<S> = State<Arc<App<S>>>;
 
-/// The most links in one answer: 64 KiB of them.
-const MOST_LINKS: u32 = 900;
+/// The most links in one answer: within the 64 KiB that a client reads.
+const MOST_LINKS: u32 = 500;
 
 /// The signed head of a task's chain.
 #[utoipa::path(

@@ -43,7 +43,6 @@ fn failed(culprit: Option<u32>) -> Outcome {
     }
 }
 
-/// Spec.
 pub(crate) async fn every_change_leaves_its_entry<S: Store>(store: &S) {
     let task = new_task(2);
     store.create_task(&task).await.unwrap();
@@ -147,8 +146,6 @@ pub(crate) async fn failed_rounds_say_what_they_revealed<S: Store>(store: &S) {
 }
 
 /// A change that is not made leaves no entry.
-///
-/// Spec.
 pub(crate) async fn what_was_not_done_leaves_none<S: Store>(store: &S) {
     let round = fixture::round_in(store, PhaseName::ShareKeys).await;
     let before = kinds(store, round.task).await;
@@ -191,8 +188,6 @@ pub(crate) async fn entries_name_who_acts<S: Store>(store: &S) {
 }
 
 /// Entries from many calls at once, over two stores, make one unbroken chain.
-///
-/// Spec.
 pub(crate) async fn appended_at_once_make_one_chain<S: Store>(one: &S, two: &S) {
     let chain = Chain::Task(TaskId::from(fixture::random()));
     let (writers, each) = (12_u32, 10_u32);

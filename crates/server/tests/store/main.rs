@@ -63,7 +63,7 @@ async fn conformance<S: Store>(store: &S) {
     audit::the_key_is_made_once(store).await;
 }
 
-/// Spec.
+/// Spec.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sqlite_conforms() {
     let folder = tempfile::tempdir().unwrap();
@@ -72,7 +72,7 @@ async fn sqlite_conforms() {
     store.close().await;
 }
 
-/// Spec.
+/// Spec.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn postgres_conforms() {
     let Some(database) = postgres::fresh().await else {
