@@ -42,7 +42,9 @@ impl Finished {
             server,
             state: tempfile::tempdir().unwrap(),
         };
-        let clients: Vec<_> = (0..usize::from(CLIENTS)).map(|i| finished.join(i)).collect();
+        let clients: Vec<_> = (0..usize::from(CLIENTS))
+            .map(|i| finished.join(i))
+            .collect();
         for client in clients {
             assert_eq!(client.await.unwrap().rounds_finished, 1);
         }
@@ -52,7 +54,14 @@ impl Finished {
     /// A client joins, with the state that it has from before.
     fn join(&self, index: usize) -> impl Future<Output = Result<Summary, ClientError>> + use<> {
         let inputs = Inputs::default();
-        let running = spawn(&self.task, index, &self.server, self.state.path(), &inputs, None);
+        let running = spawn(
+            &self.task,
+            index,
+            &self.server,
+            self.state.path(),
+            &inputs,
+            None,
+        );
         async move { running.await.unwrap() }
     }
 
@@ -67,7 +76,9 @@ impl Finished {
 
     /// Runs statements as someone does who holds the database's file.
     async fn tamper(&self, statements: &[String]) {
-        let mut database = SqliteConnection::connect(self.database.url()).await.unwrap();
+        let mut database = SqliteConnection::connect(self.database.url())
+            .await
+            .unwrap();
         let triggers = sqlx::query("SELECT name FROM sqlite_master WHERE type = 'trigger'")
             .fetch_all(&mut database)
             .await
@@ -141,7 +152,11 @@ async fn a_history_that_goes_on_is_accepted() {
     }
     finished.join(0).await.unwrap();
     let after = head(&finished.memory(0, ""));
-    assert_eq!(after.sequence, before.sequence + 1000, "more than a page of links");
+    assert_eq!(
+        after.sequence,
+        before.sequence + 1000,
+        "more than a page of links"
+    );
 }
 
 /// One entry long ago says something else, and all later digests follow from it.
@@ -181,7 +196,10 @@ async fn a_history_cut_off_is_noticed() {
     finished.rewrite(&contents).await;
     assert!(finished.refused(0).await.contains("history was cut off"));
 
-    let forget = format!("DELETE FROM audit_entries WHERE chain = '{}'", finished.chain());
+    let forget = format!(
+        "DELETE FROM audit_entries WHERE chain = '{}'",
+        finished.chain()
+    );
     let chains = forget.replace("audit_entries", "audit_chains");
     finished.tamper(&[forget, chains]).await;
     assert!(finished.refused(1).await.contains("shows none any more"));
@@ -216,13 +234,17 @@ async fn a_history_rewritten_between_rounds_stops_the_clients() {
     };
     let task = &finished.task;
     let control = |to| {
-        let control = task.store.control_task(task.id, to, now_ms(), store::Actor::Database);
+        let control = task
+            .store
+            .control_task(task.id, to, now_ms(), store::Actor::Database);
         async { control.await.unwrap() }
     };
     // The second round waits until the log is rewritten.
     until(async || !task.rounds().await.is_empty()).await;
     control(TaskControl::Paused).await;
-    let clients: Vec<_> = (0..usize::from(CLIENTS)).map(|i| finished.join(i)).collect();
+    let clients: Vec<_> = (0..usize::from(CLIENTS))
+        .map(|i| finished.join(i))
+        .collect();
     let clients = tokio::spawn(async move {
         let mut ends = Vec::new();
         for client in clients {

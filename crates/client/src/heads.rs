@@ -216,10 +216,7 @@ impl Heads {
             return Ok(Next::First);
         };
         if old.key != found.key {
-            return Err(format!(
-                "its key was {}, and is {} now",
-                old.key, found.key
-            ));
+            return Err(format!("its key was {}, and is {} now", old.key, found.key));
         }
         let (old, new) = (old.statement.head, found.statement.head);
         if new.sequence < old.sequence {
