@@ -1,6 +1,6 @@
 //! Clients of the SDK whose training is a made-up vector, and a record of what they put in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use undertone_client::{
-    Client, ClientError, Event, JoinConfig, Observer, Policy, Summary, Trainer, Work,
+    Client, ClientError, Event, JoinConfig, Observer, Policy, ProblemKind, RequestError, Summary,
+    Trainer, Work,
 };
 use undertone_privacy::{Budget, Delta, Epsilon};
 use undertone_protocol::aggregator::PhaseName;
@@ -18,14 +19,42 @@ use undertone_protocol::vector::RingVector;
 
 use crate::task::Task;
 
-/// What every client put in, by round and client.
+/// What every client put in, by round and client, and whose message of which phase was acknowledged.
 #[derive(Debug, Clone, Default)]
-pub struct Inputs(Arc<Mutex<BTreeMap<(u32, u32), RingVector>>>);
+pub struct Inputs {
+    vectors: Arc<Mutex<BTreeMap<(u32, u32), RingVector>>>,
+    acknowledged: watch::Sender<BTreeSet<(u32, PhaseName, u32)>>,
+    turned_away: watch::Sender<Vec<(u32, Duration)>>,
+}
 
 impl Inputs {
+    /// Whom the service told that it is overloaded, and how long the client waits before it comes
+    /// again.
+    pub fn turned_away(&self) -> watch::Receiver<Vec<(u32, Duration)>> {
+        self.turned_away.subscribe()
+    }
+
+    /// Whose message of a phase was acknowledged, ascending.
+    pub fn acknowledged(&self, round: u32, phase: PhaseName) -> Vec<RosterIndex> {
+        let all = self.acknowledged.borrow();
+        let of = all.iter().filter(|(r, p, _)| (*r, *p) == (round, phase));
+        of.map(|(.., client)| RosterIndex(*client)).collect()
+    }
+
+    /// Waits until the messages of a phase of so many clients are acknowledged.
+    pub async fn until_acknowledged(&self, round: u32, phase: PhaseName, clients: usize) {
+        let mut all = self.acknowledged.subscribe();
+        let of = |all: &BTreeSet<(u32, PhaseName, u32)>| {
+            all.iter()
+                .filter(|(r, p, _)| (*r, *p) == (round, phase))
+                .count()
+        };
+        all.wait_for(|all| of(all) >= clients).await.unwrap();
+    }
+
     /// The plain sum of these clients' inputs of a round.
     pub fn sum(&self, round: u32, clients: &[RosterIndex]) -> RingVector {
-        let inputs = self.0.lock().unwrap();
+        let inputs = self.vectors.lock().unwrap();
         let mut vectors = clients.iter().map(|client| &inputs[&(round, client.0)]);
         let mut sum = vectors.next().unwrap().clone();
         vectors.for_each(|vector| sum.add(vector).unwrap());
@@ -90,7 +119,16 @@ impl Observer for Recorder {
         match event {
             Event::InputEncoded { number, vector, .. } => {
                 let key = (number.0, self.client);
-                self.inputs.0.lock().unwrap().insert(key, vector.clone());
+                self.inputs
+                    .vectors
+                    .lock()
+                    .unwrap()
+                    .insert(key, vector.clone());
+            }
+            Event::Sent { number, phase } => {
+                self.inputs.acknowledged.send_modify(|all| {
+                    all.insert((number.0, phase, self.client));
+                });
             }
             Event::Sending { number, phase, .. } => {
                 self.pause(number.0, phase, Moment::Sending).await;
@@ -99,6 +137,15 @@ impl Observer for Recorder {
                 number,
                 phase: Some(phase),
             } => self.pause(number.0, phase, Moment::Waiting).await,
+            Event::Retrying {
+                delay,
+                error: RequestError::Refused(problem),
+                ..
+            } if problem.kind == ProblemKind::Overloaded => {
+                self.inputs
+                    .turned_away
+                    .send_modify(|all| all.push((self.client, delay)));
+            }
             Event::RoundLost { number, reason } => {
                 eprintln!("client {} lost round {number}: {reason}", self.client);
             }

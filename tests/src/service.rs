@@ -1,6 +1,6 @@
 //! The service as a process that can be killed and started again.
 
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -12,17 +12,28 @@ pub struct Service {
     binary: String,
     database: String,
     address: String,
+    environment: Vec<(String, String)>,
     child: Child,
 }
 
 impl Service {
     /// Starts the service on a free port.
     pub async fn start(binary: &str, database: &str) -> Self {
-        let (child, address) = spawn(binary, database, "127.0.0.1:0").await;
+        Self::start_with(binary, database, Vec::new()).await
+    }
+
+    /// The same, with variables in its environment.
+    pub async fn start_with(
+        binary: &str,
+        database: &str,
+        environment: Vec<(String, String)>,
+    ) -> Self {
+        let (child, address) = spawn(binary, database, "127.0.0.1:0", &environment).await;
         Self {
             binary: binary.into(),
             database: database.into(),
             address,
+            environment,
             child,
         }
     }
@@ -32,9 +43,26 @@ impl Service {
         self.child.kill().await.unwrap();
     }
 
+    /// Waits until it is gone by itself.
+    pub async fn gone(&mut self) -> ExitStatus {
+        self.child.wait().await.unwrap()
+    }
+
+    /// Starts it again on the same port and database, with other variables in its environment.
+    pub async fn restart_with(&mut self, environment: Vec<(String, String)>) {
+        self.environment = environment;
+        self.restart().await;
+    }
+
     /// Starts it again on the same port and database.
     pub async fn restart(&mut self) {
-        let (child, address) = spawn(&self.binary, &self.database, &self.address).await;
+        let (child, address) = spawn(
+            &self.binary,
+            &self.database,
+            &self.address,
+            &self.environment,
+        )
+        .await;
         assert_eq!(address, self.address);
         self.child = child;
     }
@@ -45,12 +73,18 @@ impl Service {
     }
 }
 
-async fn spawn(binary: &str, database: &str, listen: &str) -> (Child, String) {
+async fn spawn(
+    binary: &str,
+    database: &str,
+    listen: &str,
+    environment: &[(String, String)],
+) -> (Child, String) {
     // A port that a killed process held may take a moment to be free.
     for _ in 0..50 {
         let mut child = Command::new(binary)
             .args(["serve", "--database", database, "--listen", listen])
             .env("RUST_LOG", "warn")
+            .envs(environment.iter().cloned())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()

@@ -23,7 +23,7 @@ use undertone_server::store::{
 use undertone_server::task::TaskDefinition;
 use undertone_server::{App, Settings, app};
 
-/// The values of the adapter: d of every round.
+/// The values of the adapter, d of every round, where a test asks for no other.
 pub const LENGTH: usize = 1000;
 
 /// A task and everybody's keys.
@@ -57,6 +57,18 @@ impl Task {
         rounds: u32,
         deadlines_ms: [u32; 5],
         graph: GraphSettings,
+    ) -> Self {
+        Self::with_length(database, (clients, rounds), deadlines_ms, graph, LENGTH).await
+    }
+
+    /// Makes a task for so many clients and rounds in the database, with an adapter of `length`
+    /// values.
+    pub async fn with_length(
+        database: &str,
+        (clients, rounds): (u16, u32),
+        deadlines_ms: [u32; 5],
+        graph: GraphSettings,
+        length: usize,
     ) -> Self {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).unwrap();
@@ -94,7 +106,7 @@ impl Task {
             },
             adapter: Adapter::new(BTreeMap::from([(
                 "w".to_owned(),
-                (vec![LENGTH], vec![0.0; LENGTH]),
+                (vec![length], vec![0.0; length]),
             )]))
             .unwrap(),
         };
