@@ -46,10 +46,15 @@ done
 . "$names"
 
 # Long polls are short, as nothing comes of them. And what the document alone cannot say: random bytes
-# are no message of the protocol, so that one route need not take what looks right.
+# are no message of the protocol and no roster, so that two routes need not take what looks right.
 polls='"query.wait" = 1'
 operations='[[operations]]
 include-path = "/v1/rounds/{round}/{phase}/{index}"
+checks = { positive_data_acceptance = { enabled = false } }
+
+[[operations]]
+include-path = "/admin/v1/tasks"
+include-method = "POST"
 checks = { positive_data_acceptance = { enabled = false } }'
 printf '[parameters]\n%s\n\n%s\n' "$polls" "$operations" >"$folder/made-up.toml"
 # The same with a task and a round that there are.

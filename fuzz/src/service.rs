@@ -151,11 +151,12 @@ fn definition(roster: Roster) -> TaskDefinition {
         name: "fuzz".into(),
         roster,
         training: b"{}".to_vec(),
-        mechanism: Mechanism {
+        mechanism: serde_json::to_vec(&Mechanism {
             update_clip: 1.0,
             scale: 1024.0,
             noise: Noise::None,
-        },
+        })
+        .expect("JSON"),
         settings: TaskSettings {
             rounds: 1,
             cohort: 4,

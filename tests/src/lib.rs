@@ -12,6 +12,7 @@
 )]
 #![allow(clippy::missing_panics_doc, reason = "a panic is how a test fails")]
 
+pub mod cli;
 pub mod client;
 pub mod collector;
 pub mod database;

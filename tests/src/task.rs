@@ -89,11 +89,12 @@ impl Task {
             name: "test".into(),
             roster: roster.clone(),
             training: b"{}".to_vec(),
-            mechanism: Mechanism {
+            mechanism: serde_json::to_vec(&Mechanism {
                 update_clip: 100.0,
                 scale: 1024.0,
                 noise: Noise::None,
-            },
+            })
+            .unwrap(),
             settings: TaskSettings {
                 rounds,
                 cohort: clients.into(),

@@ -49,7 +49,7 @@ fn fails(args: &[&str]) -> String {
 
 #[test]
 fn every_help_has_examples_and_fits_a_terminal() {
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 22] = [
         &[],
         &["serve"],
         &["join"],
@@ -57,7 +57,19 @@ fn every_help_has_examples_and_fits_a_terminal() {
         &["account"],
         &["params"],
         &["task", "create"],
-        &["roster", "sign"],
+        &["task", "list"],
+        &["task", "show"],
+        &["task", "pause"],
+        &["task", "resume"],
+        &["task", "cancel"],
+        &["task", "rounds"],
+        &["task", "result"],
+        &["task", "roster"],
+        &["token", "create"],
+        &["token", "list"],
+        &["token", "revoke"],
+        &["authority", "init"],
+        &["authority", "sign"],
         &["identity", "new"],
         &["task"],
     ];
@@ -174,7 +186,7 @@ async fn a_task_from_the_command_line() {
     std::fs::create_dir(&model).unwrap();
     undertone_training::fixture::write(Path::new(&model)).unwrap();
 
-    let authority = succeeds(&["identity", "new", "--out", &at("authority.key")]);
+    let authority = succeeds(&["authority", "init", "--out", &at("authority.key")]);
     let mut members = String::new();
     for client in 0..4 {
         let key = succeeds(&[
@@ -190,7 +202,7 @@ async fn a_task_from_the_command_line() {
     std::fs::write(at("task.toml"), SETTINGS).unwrap();
     let (key, members, roster) = (at("authority.key"), at("members.txt"), at("task.roster"));
     let task = succeeds(&[
-        "roster",
+        "authority",
         "sign",
         "--authority",
         &key,
@@ -201,7 +213,12 @@ async fn a_task_from_the_command_line() {
     ]);
     assert!(succeeds(&["roster", "show", &roster]).contains(&authority));
     let database = format!("sqlite:{}", at("undertone.db"));
-    let (settings, d) = (at("task.toml"), ["--database", &database]);
+    let service = Service::start(BINARY, &database).await;
+    let token = at("ops.token");
+    let secret = succeeds(&["token", "create", "--database", &database, "--name", "ops"]);
+    std::fs::write(&token, secret).unwrap();
+    let (settings, server) = (at("task.toml"), service.url());
+    let admin = ["--server", &server, "--token-file", &token];
     let create = [
         "task",
         "create",
@@ -212,10 +229,8 @@ async fn a_task_from_the_command_line() {
         "--model",
         &model,
     ];
-    assert_eq!(succeeds(&[&create[..], &d[..]].concat()), task);
-    assert!(fails(&[&create[..], &d[..]].concat()).contains("exists"));
+    assert_eq!(succeeds(&[&create[..], &admin[..]].concat()), task);
 
-    let service = Service::start(BINARY, &database).await;
     let clients: Vec<_> = (0..4)
         .map(|client| {
             Command::new(BINARY)
@@ -244,19 +259,26 @@ async fn a_task_from_the_command_line() {
         let summary: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(summary["rounds_finished"], 2, "{summary}");
     }
-    let shown = succeeds(&[&["task", "show", &task, "--json"][..], &d[..]].concat());
-    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
-    assert_eq!(shown["status"], "finished");
+    let json = |command: &str| -> serde_json::Value {
+        let shown = succeeds(&[&["task", command, &task, "--json"][..], &admin[..]].concat());
+        serde_json::from_str(&shown).unwrap()
+    };
+    assert_eq!(json("show")["state"], "finished");
+    let rounds = json("rounds");
+    let rounds = rounds.as_array().unwrap();
+    assert_eq!(rounds.len(), 2);
     assert!(
-        shown["rounds"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|r| r["state"] == "finished"),
-        "{shown}"
+        rounds.iter().all(|r| r["state"] == "finished"),
+        "{rounds:?}"
     );
     let adapter = at("adapter.safetensors");
-    succeeds(&[&["task", "adapter", &task, "--out", &adapter][..], &d[..]].concat());
+    succeeds(
+        &[
+            &["task", "result", &task, "--out", &adapter][..],
+            &admin[..],
+        ]
+        .concat(),
+    );
     let adapter = std::fs::read(adapter).unwrap();
     let adapter = undertone_protocol::adapter::Adapter::from_bytes(&adapter).unwrap();
     assert!(adapter.values().iter().any(|value| *value != 0.0));

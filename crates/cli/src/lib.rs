@@ -1,6 +1,8 @@
 //! The command line of Undertone: one binary, one file for each sub-command, no logic of its own.
 
 mod account;
+mod admin;
+mod authority;
 mod demo;
 mod error;
 mod identity;
@@ -11,6 +13,7 @@ mod report;
 mod roster;
 mod serve;
 mod task;
+mod token;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -28,11 +31,13 @@ Examples:
     undertone demo
 
   Run a task of your own:
-    undertone identity new --out authority.key      the task authority, on its own machine
+    undertone authority init --out authority.key    the task authority, on its own machine
     undertone identity new --out client.key         each client, on its own machine
-    undertone roster sign --authority authority.key --members members.txt --out task.roster
-    undertone task create --roster task.roster --settings task.toml --model MODEL-FOLDER
-    undertone serve --listen 127.0.0.1:8470
+    undertone authority sign --authority authority.key --members members.txt --out task.roster
+    undertone serve
+    undertone token create --database sqlite:undertone.db --name ops > ops.token
+    undertone task create --token-file ops.token --roster task.roster --settings task.toml \\
+                          --model MODEL-FOLDER
     undertone join --server http://127.0.0.1:8470 --task ID --identity client.key \\
                    --authority KEY --model MODEL-FOLDER --data mine.jsonl
 
@@ -53,6 +58,10 @@ enum Command {
     Demo(demo::DemoArgs),
     #[command(subcommand)]
     Task(task::TaskCommand),
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    #[command(subcommand)]
+    Authority(authority::AuthorityCommand),
     #[command(subcommand)]
     Roster(roster::RosterCommand),
     #[command(subcommand)]
@@ -76,6 +85,8 @@ pub fn main() -> ExitCode {
         Command::Join(args) => join::run(args, &mut out),
         Command::Demo(args) => demo::run(args, &mut out),
         Command::Task(command) => task::run(command, &mut out),
+        Command::Token(command) => token::run(command, &mut out),
+        Command::Authority(command) => authority::run(command, &mut out),
         Command::Roster(command) => roster::run(command, &mut out),
         Command::Identity(command) => identity::run(command, &mut out),
         Command::Account(args) => account::run(args, &mut out).map_err(CliError::from),

@@ -1,77 +1,65 @@
-//! `undertone roster`: who may take part in a task, signed by the task authority.
+//! `undertone roster`: who may take part in a task.
 
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use undertone_protocol::id::TaskId;
+use undertone_protocol::id::{RosterIndex, TaskId};
 use undertone_protocol::keys::IdentityPublicKey;
 use undertone_protocol::roster::Roster;
 
 use crate::error::CliError;
-use crate::identity;
 
-/// Sign and show rosters: the identity keys that may take part in a task.
+/// Show rosters: the identity keys that may take part in a task.
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true)]
 pub(crate) enum RosterCommand {
-    /// Sign a roster; prints the task's id
-    #[command(
-        after_help = "Example:\n  undertone roster sign --authority authority.key \
-        --members members.txt --out task.roster\n\n\
-        members.txt holds one public key a line, as `undertone identity show` prints it; what \
-        follows a # is a comment."
-    )]
-    Sign {
-        /// Key file of the task authority
-        #[arg(long, value_name = "FILE")]
-        authority: PathBuf,
-        /// File with one public key a line
-        #[arg(long, value_name = "FILE")]
-        members: PathBuf,
-        /// The task's id; drawn at random where it is left out
-        #[arg(long, value_name = "ID")]
-        task: Option<TaskId>,
-        /// File for the signed roster
-        #[arg(long, value_name = "FILE")]
-        out: PathBuf,
-    },
-    /// Print task, authority and members of a roster
+    /// Print task, authority and members of a roster, whose signature is checked
+    #[command(after_help = "Example:\n  undertone roster show task.roster\n\n\
+        `undertone authority sign` makes rosters; `undertone task roster` fetches a task's.")]
     Show {
         /// The roster
         file: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
 pub(crate) fn run(command: &RosterCommand, out: &mut impl Write) -> Result<(), CliError> {
-    match command {
-        RosterCommand::Sign {
-            authority,
-            members,
-            task,
-            out: file,
-        } => {
-            let authority = identity::load(authority)?;
-            let task = match task {
-                Some(task) => *task,
-                None => random_task()?,
-            };
-            let roster = Roster::sign(&authority, task, read_members(members)?)?;
-            fs::write(file, roster.encode()?).map_err(CliError::save(file))?;
-            writeln!(out, "{task}")?;
-        }
-        RosterCommand::Show { file } => {
-            let roster = load(file)?;
-            writeln!(out, "task       {}", roster.task())?;
-            writeln!(out, "authority  {}", roster.authority())?;
-            for index in 0..u32::try_from(roster.len()).unwrap_or(u32::MAX) {
-                let key = roster.key(undertone_protocol::id::RosterIndex(index))?;
-                writeln!(out, "client {index:<4}{key}")?;
-            }
-        }
+    let RosterCommand::Show { file, json } = command;
+    let roster = load(file)?;
+    if *json {
+        let json = serde_json::to_string_pretty(&to_json(&roster))?;
+        return Ok(writeln!(out, "{json}")?);
+    }
+    print(&roster, out)
+}
+
+/// Prints a roster for people.
+pub(crate) fn print(roster: &Roster, out: &mut impl Write) -> Result<(), CliError> {
+    writeln!(out, "task       {}", roster.task())?;
+    writeln!(out, "authority  {}", roster.authority())?;
+    for (index, key) in members(roster).enumerate() {
+        writeln!(out, "client {index:<4}{key}")?;
     }
     Ok(())
+}
+
+/// A roster for programs.
+pub(crate) fn to_json(roster: &Roster) -> serde_json::Value {
+    serde_json::json!({
+        "task": roster.task().to_string(),
+        "authority": roster.authority().to_string(),
+        "digest": roster.digest().to_string(),
+        "members": members(roster).map(|key| key.to_string()).collect::<Vec<_>>(),
+    })
+}
+
+fn members(roster: &Roster) -> impl Iterator<Item = IdentityPublicKey> {
+    let indices = 0..u32::try_from(roster.len()).unwrap_or(u32::MAX);
+    indices.filter_map(|index| roster.key(RosterIndex(index)).ok())
 }
 
 /// Reads a roster and verifies that it is signed by the authority it names.
@@ -86,19 +74,4 @@ pub(crate) fn random_task() -> Result<TaskId, CliError> {
     let mut id = [0; 16];
     getrandom::fill(&mut id)?;
     Ok(TaskId::from(id))
-}
-
-fn read_members(path: &Path) -> Result<Vec<IdentityPublicKey>, CliError> {
-    let text = fs::read_to_string(path).map_err(CliError::read(path))?;
-    text.lines()
-        .map(|line| line.split('#').next().unwrap_or_default().trim())
-        .enumerate()
-        .filter(|(_, line)| !line.is_empty())
-        .map(|(number, line)| {
-            line.parse().map_err(|e| {
-                let (path, number) = (path.display(), number + 1);
-                CliError::Input(format!("{path}, line {number}: {e}"))
-            })
-        })
-        .collect()
 }

@@ -1,57 +1,94 @@
-//! `undertone task`: make tasks and look at them, directly in the service's database.
+//! `undertone task`: tasks over the admin API.
+
+mod show;
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use serde::Deserialize;
+use undertone_client::admin::{AdminClient, NewTask, TaskDetail};
 use undertone_client::lora::first_adapter;
 use undertone_privacy::Mechanism;
 use undertone_protocol::adapter::Adapter;
 use undertone_protocol::id::TaskId;
-use undertone_server::driver::now_ms;
-use undertone_server::store::{
-    AnyStore, RoundState, Store, StoreError, TaskRecord, TaskSettings, TaskStatus,
-};
-use undertone_server::task::TaskDefinition;
 use undertone_training::{Encoder, TrainingConfig};
 
+use crate::admin::AdminArgs;
 use crate::error::CliError;
 use crate::roster;
-use crate::serve::DEFAULT_DATABASE;
 
-/// Make tasks and look at them, directly in the service's database.
+/// Make tasks, look at them, and control them.
 #[derive(Debug, Subcommand)]
 #[command(arg_required_else_help = true)]
 pub(crate) enum TaskCommand {
     /// Make a task; prints its id
     #[command(after_help = CREATE_HELP)]
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// List all tasks
-    List {
+    #[command(after_help = "Example:\n  undertone task list --server https://aggregator.example")]
+    List(#[command(flatten)] AdminArgs),
+    /// Show a task with its settings
+    #[command(
+        after_help = "Example:\n  undertone task show 5d0f8e0c3b1a4f6e9d2c7b8a90817263 --json"
+    )]
+    Show(One),
+    /// Open no further round until `resume`; an open one goes on
+    #[command(after_help = "Example:\n  undertone task pause 5d0f8e0c3b1a4f6e9d2c7b8a90817263")]
+    Pause(One),
+    /// Open rounds again
+    #[command(after_help = "Example:\n  undertone task resume 5d0f8e0c3b1a4f6e9d2c7b8a90817263")]
+    Resume(One),
+    /// End a task for ever; an open round fails
+    #[command(after_help = "Example:\n  undertone task cancel 5d0f8e0c3b1a4f6e9d2c7b8a90817263")]
+    Cancel(One),
+    /// List a task's rounds
+    #[command(after_help = "Example:\n  undertone task rounds 5d0f8e0c3b1a4f6e9d2c7b8a90817263")]
+    Rounds(One),
+    /// Show what came of a round, and save the adapter after it (safetensors)
+    #[command(after_help = RESULT_HELP)]
+    Result {
         #[command(flatten)]
-        database: DatabaseArgs,
-    },
-    /// Show a task and its rounds
-    Show {
-        /// The task's id
-        task: TaskId,
-        #[command(flatten)]
-        database: DatabaseArgs,
-    },
-    /// Save a task's current adapter (safetensors)
-    Adapter {
-        /// The task's id
-        task: TaskId,
+        one: One,
+        /// The round; the last that ended where it is left out
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        round: Option<u32>,
         /// File for the adapter
         #[arg(long, value_name = "FILE")]
-        out: PathBuf,
+        out: Option<PathBuf>,
+    },
+    /// Show who may take part, or save the signed roster
+    #[command(after_help = ROSTER_HELP)]
+    Roster {
         #[command(flatten)]
-        database: DatabaseArgs,
+        one: One,
+        /// File for the signed roster
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
 }
+
+#[derive(Debug, Args)]
+pub(crate) struct One {
+    /// The task's id
+    task: TaskId,
+    #[command(flatten)]
+    admin: AdminArgs,
+}
+
+const RESULT_HELP: &str = "\
+Examples:
+  undertone task result 5d0f8e0c3b1a4f6e9d2c7b8a90817263 --out adapter.safetensors
+  undertone task result 5d0f8e0c3b1a4f6e9d2c7b8a90817263 --round 3 --json
+
+The adapter is checked against the digest in the result before it is saved.";
+
+const ROSTER_HELP: &str = "\
+Examples:
+  undertone task roster 5d0f8e0c3b1a4f6e9d2c7b8a90817263
+  undertone task roster 5d0f8e0c3b1a4f6e9d2c7b8a90817263 --out task.roster";
 
 const CREATE_HELP: &str = "\
 Example:
@@ -89,17 +126,8 @@ task.toml, with the values of a small task:
   learning_rate = 0.5
   momentum = 0.9
 
-MODEL-FOLDER holds config.json, model.safetensors and tokenizer.json of a BERT encoder.";
-
-#[derive(Debug, Args)]
-pub(crate) struct DatabaseArgs {
-    #[arg(long, help = "Database of the service: sqlite:PATH or postgres://USER@HOST/NAME",
-         value_name = "URL", env = "UNDERTONE_DATABASE", default_value = DEFAULT_DATABASE)]
-    database: String,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
-}
+MODEL-FOLDER holds config.json, model.safetensors and tokenizer.json of a BERT encoder. The same
+task may be sent again: it is there once.";
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
@@ -116,7 +144,7 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "model")]
     adapter: Option<PathBuf>,
     #[command(flatten)]
-    database: DatabaseArgs,
+    admin: AdminArgs,
 }
 
 /// The settings file.
@@ -124,7 +152,8 @@ pub(crate) struct CreateArgs {
 #[serde(deny_unknown_fields)]
 struct SettingsFile {
     name: String,
-    rounds: TaskSettings,
+    /// The service knows what stands in it.
+    rounds: serde_json::Value,
     mechanism: Mechanism,
     training: TrainingConfig,
 }
@@ -133,13 +162,27 @@ pub(crate) fn run(command: &TaskCommand, out: &mut impl Write) -> Result<(), Cli
     crate::runtime()?.block_on(async {
         match command {
             TaskCommand::Create(args) => create(args, out).await,
-            TaskCommand::List { database } => list(database, out).await,
-            TaskCommand::Show { task, database } => show(*task, database, out).await,
-            TaskCommand::Adapter {
-                task,
+            TaskCommand::List(admin) => show::list(admin, out).await,
+            TaskCommand::Show(one) => show::task(one, out).await,
+            TaskCommand::Pause(one) => {
+                let now = one.admin.client()?.pause(one.task).await?;
+                controlled(one, &now, out)
+            }
+            TaskCommand::Resume(one) => {
+                let now = one.admin.client()?.resume(one.task).await?;
+                controlled(one, &now, out)
+            }
+            TaskCommand::Cancel(one) => {
+                let now = one.admin.client()?.cancel(one.task).await?;
+                controlled(one, &now, out)
+            }
+            TaskCommand::Rounds(one) => show::rounds(one, out).await,
+            TaskCommand::Result {
+                one,
+                round,
                 out: file,
-                database,
-            } => save_adapter(*task, file, database).await,
+            } => show::result(one, *round, file.as_deref(), out).await,
+            TaskCommand::Roster { one, out: file } => show::roster(one, file.as_deref(), out).await,
         }
     })
 }
@@ -149,128 +192,30 @@ async fn create(args: &CreateArgs, out: &mut impl Write) -> Result<(), CliError>
     let file: SettingsFile = toml::from_str(&text)
         .map_err(|e| CliError::Input(format!("{}: {e}", args.settings.display())))?;
     file.training.validate()?;
+    let admin: AdminClient = args.admin.client()?;
     let adapter = match (&args.adapter, &args.model) {
         (Some(path), _) => Adapter::from_bytes(&fs::read(path).map_err(CliError::read(path))?)?,
         (None, Some(folder)) => first_adapter(&Arc::new(Encoder::load(folder)?), &file.training)?,
         (None, None) => return Err(CliError::Input("give --model or --adapter".into())),
     };
-    let definition = TaskDefinition {
-        name: file.name,
-        roster: roster::load(&args.roster)?,
-        training: file.training.to_json_bytes()?,
-        mechanism: file.mechanism,
-        settings: file.rounds,
-        adapter,
+    let new = NewTask {
+        name: &file.name,
+        roster: &roster::load(&args.roster)?,
+        settings: &file.rounds,
+        mechanism: &serde_json::to_vec(&file.mechanism)?,
+        training: &file.training.to_json_bytes()?,
+        adapter: &adapter,
     };
-    let task = definition.check(now_ms())?;
-    AnyStore::connect(&args.database.database)
-        .await?
-        .create_task(&task)
-        .await?;
-    if args.database.json {
-        writeln!(
-            out,
-            "{}",
-            serde_json::json!({ "task": task.id.to_string() })
-        )?;
-    } else {
-        writeln!(out, "{}", task.id)?;
+    let made = admin.create_task(&new).await?;
+    if !args.admin.print(&made, out)? {
+        writeln!(out, "{}", made.task.task)?;
     }
     Ok(())
 }
 
-async fn list(args: &DatabaseArgs, out: &mut impl Write) -> Result<(), CliError> {
-    let tasks = AnyStore::connect(&args.database).await?.tasks().await?;
-    if args.json {
-        let json: Vec<_> = tasks.iter().map(task_json).collect();
-        return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&json)?)?);
-    }
-    for task in tasks {
-        let (ended, total) = (task.rounds_ended, task.settings.rounds);
-        writeln!(
-            out,
-            "{}  {:<9} {ended}/{total}  {}",
-            task.id,
-            status(&task),
-            task.name
-        )?;
+fn controlled(one: &One, now: &TaskDetail, out: &mut impl Write) -> Result<(), CliError> {
+    if !one.admin.print(now, out)? {
+        writeln!(out, "{} is {}", now.task.name, now.task.state.text())?;
     }
     Ok(())
-}
-
-async fn show(id: TaskId, args: &DatabaseArgs, out: &mut impl Write) -> Result<(), CliError> {
-    let store = AnyStore::connect(&args.database).await?;
-    let task = find(&store, id).await?;
-    let rounds = store.rounds(id).await?;
-    if args.json {
-        let mut json = task_json(&task);
-        json["rounds"] = rounds
-            .iter()
-            .map(|round| {
-                let (state, detail) = describe(&round.state);
-                let number = round.number.0;
-                serde_json::json!({ "number": number, "round": round.id.to_string(),
-                    "state": state, "detail": detail })
-            })
-            .collect();
-        return Ok(writeln!(out, "{}", serde_json::to_string_pretty(&json)?)?);
-    }
-    writeln!(
-        out,
-        "{}: {}, {} of {} rounds",
-        task.name,
-        status(&task),
-        task.rounds_ended,
-        task.settings.rounds
-    )?;
-    for round in rounds {
-        let (state, detail) = describe(&round.state);
-        writeln!(out, "  round {:<4} {state:<18} {detail}", round.number.0)?;
-    }
-    Ok(())
-}
-
-async fn save_adapter(id: TaskId, file: &Path, args: &DatabaseArgs) -> Result<(), CliError> {
-    let store = AnyStore::connect(&args.database).await?;
-    let task = find(&store, id).await?;
-    let adapter = store.adapter(id, task.model).await?;
-    let adapter = adapter.ok_or_else(|| StoreError::Missing(format!("adapter {}", task.model)))?;
-    fs::write(file, adapter).map_err(CliError::save(file))
-}
-
-async fn find(store: &AnyStore, id: TaskId) -> Result<TaskRecord, CliError> {
-    store.task(id).await?.ok_or_else(|| {
-        CliError::Input(format!(
-            "there is no task {id}; `undertone task list` shows all"
-        ))
-    })
-}
-
-fn status(task: &TaskRecord) -> &'static str {
-    match task.status {
-        TaskStatus::Running => "running",
-        TaskStatus::Finished => "finished",
-    }
-}
-
-fn describe(state: &RoundState) -> (String, String) {
-    match state {
-        RoundState::Open { phase, .. } => (phase.to_string(), String::new()),
-        RoundState::Finished(result) => (
-            "finished".into(),
-            format!("{} survivors", result.survivors.len()),
-        ),
-        RoundState::Failed { reason } => ("failed".into(), reason.clone()),
-    }
-}
-
-fn task_json(task: &TaskRecord) -> serde_json::Value {
-    serde_json::json!({
-        "task": task.id.to_string(),
-        "name": task.name,
-        "status": status(task),
-        "rounds_ended": task.rounds_ended,
-        "rounds_total": task.settings.rounds,
-        "model": task.model.to_string(),
-    })
 }

@@ -14,7 +14,7 @@ use undertone_protocol::id::{Digest, RosterIndex, RoundId, RoundNumber, TaskId};
 
 use crate::error::RequestError;
 use crate::heads::AuditHead;
-use crate::http::{Http, Request};
+use crate::http::{Http, Method, Request};
 use crate::observer::Observer;
 
 /// The longest time that a server holds a long poll.
@@ -198,7 +198,7 @@ impl<O: Observer> Link<'_, O> {
         path: String,
         limit: usize,
     ) -> Result<Vec<u8>, RequestError> {
-        self.call(path, None, limit, Duration::ZERO).await
+        self.call(path, Method::Get, limit, Duration::ZERO).await
     }
 
     /// The JSON of a resource, `what` it is for errors, held back for up to `wait`.
@@ -208,7 +208,7 @@ impl<O: Observer> Link<'_, O> {
         path: String,
         wait: Duration,
     ) -> Result<T, RequestError> {
-        let body = self.call(path, None, SMALL_JSON, wait).await?;
+        let body = self.call(path, Method::Get, SMALL_JSON, wait).await?;
         serde_json::from_slice(&body).map_err(|e| RequestError::Unreadable {
             what,
             detail: crate::problem::tidy(&e.to_string()),
@@ -224,7 +224,7 @@ impl<O: Observer> Link<'_, O> {
         body: Bytes,
     ) -> Result<(), RequestError> {
         let path = format!("v1/rounds/{round}/{phase}/{index}");
-        self.call(path, Some(body), SMALL_JSON, Duration::ZERO)
+        self.call(path, Method::Put(body), SMALL_JSON, Duration::ZERO)
             .await
             .map(drop)
     }
@@ -260,7 +260,7 @@ impl<O: Observer> Link<'_, O> {
     async fn call(
         &mut self,
         path: String,
-        body: Option<Bytes>,
+        method: Method,
         limit: usize,
         wait: Duration,
     ) -> Result<Vec<u8>, RequestError> {
@@ -268,7 +268,7 @@ impl<O: Observer> Link<'_, O> {
         let time = self.patience.saturating_add(wait);
         let request = Request {
             path,
-            body,
+            method,
             limit,
             wait,
             until: now.checked_add(time).unwrap_or(now),

@@ -72,23 +72,31 @@ impl JoinConfig {
 
     /// The server's address, checked.
     pub(crate) fn server_url(&self) -> Result<Url, ClientError> {
-        let refuse = |reason: &str| ClientError::ServerUrl {
-            url: self.server.clone(),
-            reason: reason.to_owned(),
-        };
-        let url = Url::parse(&self.server).map_err(|e| refuse(&e.to_string()))?;
-        let has_user = !url.username().is_empty() || url.password().is_some();
-        if has_user || url.query().is_some() || url.fragment().is_some() {
-            return Err(refuse("it may have a host, a port and a path only"));
-        }
-        match url.scheme() {
-            "https" => Ok(url),
-            "http" if self.allow_plain_http || is_loopback(&url) => Ok(url),
-            "http" => Err(refuse(
-                "plain http leaves this machine; use https, or set allow_plain_http",
-            )),
-            _ => Err(refuse("use https://, or http:// on a loopback host")),
-        }
+        server_url(&self.server, self.allow_plain_http)
+    }
+}
+
+/// The address of a server, checked.
+///
+/// # Errors
+/// [`ClientError::ServerUrl`].
+pub(crate) fn server_url(server: &str, allow_plain_http: bool) -> Result<Url, ClientError> {
+    let refuse = |reason: &str| ClientError::ServerUrl {
+        url: server.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let url = Url::parse(server).map_err(|e| refuse(&e.to_string()))?;
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    if has_user || url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse("it may have a host, a port and a path only"));
+    }
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if allow_plain_http || is_loopback(&url) => Ok(url),
+        "http" => Err(refuse(
+            "plain http leaves this machine; use https, or set allow_plain_http",
+        )),
+        _ => Err(refuse("use https://, or http:// on a loopback host")),
     }
 }
 

@@ -27,6 +27,9 @@ pub enum ClientError {
     /// TLS or the HTTP client could not be set up.
     #[error("TLS could not be set up: {0}")]
     Tls(String),
+    /// The admin token cannot be one.
+    #[error("the admin token is not one: it starts with ut_; `undertone token create` makes one")]
+    AdminToken,
     /// The server refused, or could not be reached in time.
     #[error("asking for {what} failed: {source}")]
     Request {

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Response, Url, redirect};
+use rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, sleep};
 
 use crate::config::JoinConfig;
@@ -38,14 +39,35 @@ const USER_AGENT: &str = concat!("undertone-client/", env!("CARGO_PKG_VERSION"))
 pub(crate) struct Request {
     /// The path below the server's address, with its query.
     pub(crate) path: String,
-    /// The body to PUT; `None` to GET.
-    pub(crate) body: Option<Bytes>,
+    /// What is done there.
+    pub(crate) method: Method,
     /// The longest answer, in bytes, that is read.
     pub(crate) limit: usize,
     /// How long the server may hold the request back (a long poll).
     pub(crate) wait: Duration,
     /// When to stop trying.
     pub(crate) until: Instant,
+}
+
+/// What a request does, with its body.
+#[derive(Debug, Clone)]
+pub(crate) enum Method {
+    Get,
+    /// A message of the protocol.
+    Put(Bytes),
+    /// JSON; made twice, it does the same as once.
+    Post(Bytes),
+    /// JSON that is sent a single time: made twice, it does two things.
+    PostOnce(Bytes),
+}
+
+impl Method {
+    pub(crate) fn length(&self) -> usize {
+        match self {
+            Self::Get => 0,
+            Self::Put(body) | Self::Post(body) | Self::PostOnce(body) => body.len(),
+        }
+    }
 }
 
 /// An HTTP client of one server.
@@ -90,10 +112,22 @@ impl Http {
     /// # Errors
     /// [`ClientError::ServerUrl`], [`ClientError::Tls`].
     pub(crate) fn new(config: &JoinConfig) -> Result<Self, ClientError> {
-        let url: Url = config.server_url()?;
+        Self::open(&config.server_url()?, &config.roots, HeaderMap::new())
+    }
+
+    /// A client of the server at `url`; every request has these headers.
+    ///
+    /// # Errors
+    /// [`ClientError::Tls`].
+    pub(crate) fn open(
+        url: &Url,
+        roots: &[CertificateDer<'static>],
+        headers: HeaderMap,
+    ) -> Result<Self, ClientError> {
         let https = url.scheme() == "https";
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::config(&config.roots, https)?)
+            .tls_backend_preconfigured(tls::config(roots, https)?)
+            .default_headers(headers)
             .user_agent(USER_AGENT)
             // Only the configured server: its certificate was checked, its host was judged.
             .redirect(redirect::Policy::none())
@@ -141,6 +175,9 @@ impl Http {
             let Again::After(least) = again else {
                 return Err(error);
             };
+            if matches!(request.method, Method::PostOnce(_)) {
+                return Err(error);
+            }
             let ceiling = ceilings.next().unwrap_or(LONGEST_DELAY);
             let delay = least.saturating_add(full_jitter(ceiling));
             let next = Instant::now().checked_add(delay);
@@ -161,7 +198,7 @@ impl Http {
 
     async fn attempt(&self, request: &Request) -> Result<Vec<u8>, Failure> {
         let url = format!("{}/{}", self.base, request.path);
-        let sent = request.body.as_ref().map_or(0, Bytes::len);
+        let sent = request.method.length();
         let transfer = sent.saturating_add(request.limit) / SLOWEST_LINK;
         let transfer = Duration::from_secs(u64::try_from(transfer).unwrap_or(u64::MAX));
         let left = request.until.saturating_duration_since(Instant::now());
@@ -169,12 +206,17 @@ impl Http {
             .saturating_add(request.wait)
             .saturating_add(transfer)
             .min(left);
-        let builder = match &request.body {
-            None => self.client.get(url),
-            Some(body) => self
+        let builder = match &request.method {
+            Method::Get => self.client.get(url),
+            Method::Put(body) => self
                 .client
                 .put(url)
                 .header(CONTENT_TYPE, "application/octet-stream")
+                .body(body.clone()),
+            Method::Post(body) | Method::PostOnce(body) => self
+                .client
+                .post(url)
+                .header(CONTENT_TYPE, "application/json")
                 .body(body.clone()),
         };
         let response = builder

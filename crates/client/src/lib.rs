@@ -18,6 +18,7 @@
 //! | one round: checks, training, phases | `round` |
 //! | what this client agrees to | `policy` |
 //! | what must not be forgotten | `journal`; of the service's audit log, `heads` |
+//! | what an administrator asks of a server | [`admin`] |
 //! | the server's resources, over a bad network | `api`, `http`, `tls`, `problem` |
 //!
 //! ```no_run
@@ -58,6 +59,7 @@
 //! # }
 //! ```
 
+pub mod admin;
 mod api;
 mod client;
 mod config;

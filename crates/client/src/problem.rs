@@ -92,6 +92,8 @@ kinds! {
     UnknownToken = "unknown-token";
     /// Something else of this id is there.
     AlreadyExists = "already-exists";
+    /// The settings of a new task are refused.
+    TaskRefused = "task-refused";
     /// The task has finished or was cancelled.
     TaskEnded = "task-ended";
     /// The enrolment token is unknown, used or expired.

@@ -31,6 +31,9 @@ pub enum ServerError {
     /// A task's settings are refused.
     #[error("the task is refused: {0}")]
     Task(String),
+    /// A token cannot be made as it was wished for.
+    #[error("the token is refused: {0}")]
+    Token(&'static str),
     /// The key that signs audit heads cannot be used.
     #[error("the audit key cannot be used: {0}")]
     AuditKey(String),

@@ -108,6 +108,8 @@ kinds! {
     Forbidden = "forbidden", FORBIDDEN, "The token does not allow this";
     /// Something else of this id is there already.
     AlreadyExists = "already-exists", CONFLICT, "It exists already, with other content";
+    /// The settings of a new task contradict each other, the roster or the adapter.
+    TaskRefused = "task-refused", UNPROCESSABLE_ENTITY, "The task is refused";
     /// The task has finished or was cancelled.
     TaskEnded = "task-ended", CONFLICT, "The task has ended";
     /// The enrolment token is unknown, used or expired.

@@ -23,8 +23,9 @@ pub struct TaskDefinition {
     pub roster: Roster,
     /// The training settings: opaque to the service, bound by the training digest.
     pub training: Vec<u8>,
-    /// The mechanism.
-    pub mechanism: Mechanism,
+    /// The mechanism's document, as clients read it, bound by the mechanism digest. The bytes are
+    /// kept: a number written anew may read as its neighbour, and clients compare bit by bit.
+    pub mechanism: Vec<u8>,
     /// How rounds are run.
     pub settings: TaskSettings,
     /// The adapter that the first round starts from.
@@ -40,6 +41,13 @@ impl TaskDefinition {
     pub fn check(self, now: u64) -> Result<NewTask, ServerError> {
         let refuse = |reason: String| Err(ServerError::Task(reason));
         let settings = &self.settings;
+        check_name(&self.name)?;
+        if self.training.len() > LONGEST_TRAINING || self.mechanism.len() > LONGEST_MECHANISM {
+            return refuse(format!(
+                "training settings may have {LONGEST_TRAINING} bytes, a mechanism \
+                 {LONGEST_MECHANISM}: clients read no more"
+            ));
+        }
         if settings.rounds == 0 {
             return refuse("rounds must be at least 1".into());
         }
@@ -57,16 +65,16 @@ impl TaskDefinition {
         if settings.deadlines_ms.contains(&0) {
             return refuse("every phase needs a deadline above 0 ms".into());
         }
-        self.mechanism.validate()?;
-        encoding(&self.mechanism, settings)?;
-        let mechanism = serde_json::to_vec(&self.mechanism)
-            .map_err(|e| ServerError::Task(format!("the mechanism cannot be encoded: {e}")))?;
+        let mechanism: Mechanism = serde_json::from_slice(&self.mechanism)
+            .map_err(|e| ServerError::Task(format!("mechanism: {e}")))?;
+        mechanism.validate()?;
+        encoding(&mechanism, settings)?;
         let task = NewTask {
             id: self.roster.task(),
             name: self.name,
             roster: self.roster.encode()?,
             training: self.training,
-            mechanism,
+            mechanism: self.mechanism,
             settings: self.settings,
             adapter: self.adapter.to_bytes()?,
             created_at: now,
@@ -82,6 +90,26 @@ impl TaskDefinition {
         record.round_params(RoundNumber(1), &task.adapter, self.adapter.len(), [0; 32])?;
         Ok(task)
     }
+}
+
+/// The longest documents that clients read (`undertone-client`).
+const LONGEST_TRAINING: usize = 1 << 20;
+const LONGEST_MECHANISM: usize = 64 * 1024;
+
+/// The longest name of a task or a token, in characters.
+const LONGEST_NAME: usize = 200;
+
+/// A name for people: it goes into lists and logs, one line each.
+pub(crate) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().count() <= LONGEST_NAME && !name.chars().any(char::is_control)
+}
+
+fn check_name(name: &str) -> Result<(), ServerError> {
+    if is_name(name) {
+        return Ok(());
+    }
+    let reason = "name must have 1 to 200 characters, none of them a control character";
+    Err(ServerError::Task(reason.to_owned()))
 }
 
 /// The encoding of a task's updates.

@@ -70,7 +70,7 @@ pub(super) async fn run(
         name: "spam filter".into(),
         roster,
         training: settings.training.to_json_bytes()?,
-        mechanism: settings.mechanism,
+        mechanism: serde_json::to_vec(&settings.mechanism)?,
         settings: settings.task.clone(),
         adapter: prepared.model.initial_adapter(),
     };

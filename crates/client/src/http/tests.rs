@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::PrivatePkcs8KeyDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use undertone_privacy::{Budget, Delta, Epsilon};
@@ -124,7 +124,7 @@ fn http(base: &str) -> Http {
 fn get(seconds: u64) -> Request {
     Request {
         path: "v1/thing".to_owned(),
-        body: None,
+        method: Method::Get,
         limit: 1000,
         wait: Duration::ZERO,
         until: Instant::now() + Duration::from_secs(seconds),
@@ -238,7 +238,7 @@ async fn a_lost_answer_sends_the_same_bytes_again() {
     ])
     .await;
     let request = Request {
-        body: Some(Bytes::from_static(b"the message")),
+        method: Method::Put(Bytes::from_static(b"the message")),
         ..get(30)
     };
     let mut retries = Retries::default();

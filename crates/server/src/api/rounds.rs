@@ -10,6 +10,7 @@ use axum::extract::{Query, State};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use undertone_protocol::aggregator::PhaseName;
+use undertone_protocol::id::RosterIndex;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{Id, Path, binary, parse, parse_index, poll};
@@ -215,6 +216,15 @@ pub(super) struct SetAsideJson {
     dealer: u32,
 }
 
+impl From<(RosterIndex, RosterIndex)> for SetAsideJson {
+    fn from((holder, dealer): (RosterIndex, RosterIndex)) -> Self {
+        Self {
+            holder: holder.0,
+            dealer: dealer.0,
+        }
+    }
+}
+
 /// How the round ended.
 #[utoipa::path(
     get, path = "/v1/rounds/{round}/result", tag = "rounds",
@@ -249,13 +259,7 @@ pub(super) async fn result<S: Store>(
         }) => {
             json.survivors = survivors.iter().map(|s| s.0).collect();
             json.transcript = Some(transcript.to_string());
-            json.set_aside = set_aside
-                .iter()
-                .map(|(holder, dealer)| SetAsideJson {
-                    holder: holder.0,
-                    dealer: dealer.0,
-                })
-                .collect();
+            json.set_aside = set_aside.into_iter().map(SetAsideJson::from).collect();
             Ok(Json(json))
         }
         RoundState::Failed { reason } => {

@@ -40,14 +40,24 @@ pub(super) async fn show<S: Store>(
     Path(id): Id,
 ) -> Result<Json<TaskJson>, Problem> {
     let task = find(&app, &id).await?;
+    let status = status(&task);
     Ok(Json(TaskJson {
         task: task.id.to_string(),
         name: task.name,
-        status: task.status,
+        status,
         rounds_ended: task.rounds_ended,
         rounds_total: task.settings.rounds,
         model: task.model.to_string(),
     }))
+}
+
+/// For a client, a task that was cancelled has ended like any other.
+fn status(task: &TaskRecord) -> TaskStatus {
+    if task.state().is_over() {
+        TaskStatus::Finished
+    } else {
+        TaskStatus::Running
+    }
 }
 
 /// The signed roster.
@@ -138,7 +148,7 @@ pub(super) async fn round<S: Store>(
     let Query(query) = query.map_err(|e| Problem::new(ProblemKind::BadRequest, e.body_text()))?;
     let look = || async {
         let task = find(&app, &id).await?;
-        if task.status == TaskStatus::Finished {
+        if status(&task) == TaskStatus::Finished {
             return Ok((NextRound::Finished, true));
         }
         let open = app.store().open_round_of(task.id).await?;

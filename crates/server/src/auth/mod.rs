@@ -8,10 +8,12 @@
 
 mod check;
 mod extract;
+mod issue;
 mod scope;
 mod token;
 
 pub use check::{Holder, authenticate};
 pub use extract::{Admin, Right, rights};
+pub use issue::issue;
 pub use scope::{Scope, Scopes, UnknownScope};
 pub use token::{BadToken, SecretHash, Token, TokenId, TokenKind};

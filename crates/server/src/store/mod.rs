@@ -101,10 +101,11 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Whether the database answers.
     fn ping(&self) -> impl Future<Output = Result<()>> + Send;
 
-    /// Stores a new task with its first adapter.
+    /// Stores a new task with its first adapter. Returns whether it did: the same task may be there
+    /// already.
     ///
-    /// Fails with [`StoreError::Exists`] if the id is taken.
-    fn create_task(&self, task: &NewTask) -> impl Future<Output = Result<()>> + Send;
+    /// Fails with [`StoreError::Exists`] if another task has the id.
+    fn create_task(&self, task: &NewTask) -> impl Future<Output = Result<bool>> + Send;
 
     /// One task.
     fn task(&self, id: TaskId) -> impl Future<Output = Result<Option<TaskRecord>>> + Send;

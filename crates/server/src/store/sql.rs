@@ -75,7 +75,7 @@ impl Store for AnyStore {
         result
     }
 
-    async fn create_task(&self, task: &NewTask) -> Result<()> {
+    async fn create_task(&self, task: &NewTask) -> Result<bool> {
         step("create_task", || tasks::create(&self.pools, task)).await
     }
 

@@ -11,7 +11,7 @@ use super::{NewTask, Result, StoreError, TaskRecord, TaskStatus, audit, control}
 use crate::audit::canonical::Hex;
 use crate::audit::{Actor, Event};
 
-pub(super) async fn create(pools: &Pools, task: &NewTask) -> Result<()> {
+pub(super) async fn create(pools: &Pools, task: &NewTask) -> Result<bool> {
     let model = ModelDigest::of(&task.adapter);
     let mut session = pools.begin().await?;
     let made = session
@@ -33,11 +33,38 @@ pub(super) async fn create(pools: &Pools, task: &NewTask) -> Result<()> {
         .execute()
         .await?;
     if made == 0 {
-        return Err(StoreError::Exists(format!("task {}", task.id)));
+        return if is_same(&mut session, task, model).await? {
+            Ok(false)
+        } else {
+            Err(StoreError::Exists(format!("task {}", task.id)))
+        };
     }
     insert_adapter(&mut session, task.id, model, &task.adapter).await?;
     record_creation(&mut session, task, model).await?;
-    session.commit().await
+    session.commit().await?;
+    Ok(true)
+}
+
+/// Whether the stored task of this id was made from the very same parts, whatever has become of it
+/// since: its first round says which adapter it started from.
+async fn is_same(session: &mut Session, task: &NewTask, model: ModelDigest) -> Result<bool> {
+    let row = session
+        .query(
+            "SELECT name, roster, training, mechanism, settings, \
+                 COALESCE((SELECT rounds.model FROM rounds \
+                     WHERE rounds.task = tasks.id AND rounds.number = 1), tasks.model) AS first \
+             FROM tasks WHERE id = $1",
+        )
+        .bind(task.id.as_bytes().as_slice())
+        .row()
+        .await?
+        .ok_or_else(|| StoreError::Missing(format!("task {}", task.id)))?;
+    Ok(row.get::<&str, _>("name")? == task.name
+        && row.get::<&[u8], _>("roster")? == task.roster
+        && row.get::<&[u8], _>("training")? == task.training
+        && row.get::<&[u8], _>("mechanism")? == task.mechanism
+        && row.get::<&str, _>("settings")? == to_json(&task.settings)?
+        && digest::<ModelDigest>(&row, "first")? == model)
 }
 
 /// In the task's chain, and in the service's: a task whose chain is gone is missed there.

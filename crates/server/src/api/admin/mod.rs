@@ -2,6 +2,8 @@
 //! token, with the right that its handler names; a client enrols with a one-time token instead.
 
 mod audit;
+mod create;
+mod results;
 mod rounds;
 mod tasks;
 mod tokens;
@@ -38,6 +40,17 @@ pub(super) fn routes<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
             Unauthorized,
             Forbidden,
             BadRequest
+        ))
+        .routes(handler!(
+            create::create::<S>,
+            Unauthorized,
+            Forbidden,
+            BadRequest,
+            WrongLength,
+            TruncatedBody,
+            BodyTooLarge,
+            AlreadyExists,
+            TaskRefused
         ))
         .routes(handler!(
             tasks::show::<S>,
@@ -90,6 +103,24 @@ pub(super) fn routes<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
             Forbidden,
             BadRequest,
             UnknownTask
+        ))
+        .routes(handler!(
+            results::show::<S>,
+            Unauthorized,
+            Forbidden,
+            BadRequest,
+            UnknownTask,
+            UnknownRound
+        ))
+        .routes(handler!(
+            results::adapter::<S>,
+            Unauthorized,
+            Forbidden,
+            BadRequest,
+            UnknownTask,
+            UnknownRound,
+            PhaseNotOpen,
+            Erased
         ))
         .routes(handler!(tokens::list::<S>, Unauthorized, Forbidden))
         .routes(handler!(

@@ -106,7 +106,7 @@ pub(super) async fn show<S: Store>(
     detail(find(&app, &id).await?).map(Json)
 }
 
-fn detail(task: TaskRecord) -> Result<TaskDetail, Problem> {
+pub(super) fn detail(task: TaskRecord) -> Result<TaskDetail, Problem> {
     let json = |bytes: &[u8]| {
         serde_json::from_slice(bytes).map_err(|e| StoreError::Corrupt(e.to_string()))
     };

@@ -14,16 +14,13 @@ use super::super::{Id, Path};
 use super::{bad_json, whole};
 use crate::app::App;
 use crate::auth::rights::Tokens;
-use crate::auth::{Admin, Scope, Scopes, Token, TokenId, TokenKind};
+use crate::auth::{Admin, Scope, Scopes, TokenId, issue};
 use crate::driver::now_ms;
 use crate::error::ServerError;
 use crate::problem::{Problem, ProblemKind};
-use crate::store::{NewToken, Store, StoreError, TokenRecord};
+use crate::store::{Store, StoreError, TokenRecord};
 
 type AppState<S> = State<Arc<App<S>>>;
-
-/// The longest name, in characters.
-const LONGEST_NAME: usize = 200;
 
 /// A token, without its secret.
 #[derive(Serialize, ToSchema)]
@@ -124,7 +121,8 @@ pub(super) async fn create<S: Store>(
         return Err(Problem::new(ProblemKind::Forbidden, detail));
     }
     let actor = admin.holder().actor();
-    let (token, new) = new_token(wish.name, wish.scopes, wish.expires_in_s, now_ms())?;
+    let (token, new) =
+        issue(wish.name, wish.scopes, wish.expires_in_s, now_ms()).map_err(refused)?;
     app.store().create_token(&new, actor).await?;
     tracing::info!(token = %new.id, scopes = %new.scopes, %actor, "token made");
     let secret = token.reveal();
@@ -138,36 +136,11 @@ pub(super) async fn create<S: Store>(
     Ok((StatusCode::CREATED, headers, Json(created)).into_response())
 }
 
-/// A fresh token, and what is stored of it.
-fn new_token(
-    name: String,
-    scopes: Scopes,
-    expires_in_s: u64,
-    now: u64,
-) -> Result<(Token, NewToken), Problem> {
-    let refuse = |what: &str| Err(Problem::new(ProblemKind::BadRequest, what));
-    if scopes.is_empty() {
-        return refuse("a token needs a scope: read, tasks, enrol, tokens or audit");
+fn refused(error: ServerError) -> Problem {
+    match error {
+        ServerError::Token(_) => Problem::new(ProblemKind::BadRequest, error.to_string()),
+        other => other.into(),
     }
-    if name.is_empty() || name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control)
-    {
-        return refuse(
-            "a token needs a name of 1 to 200 characters, none of them a control character",
-        );
-    }
-    if expires_in_s == 0 {
-        return refuse("a token has to be valid for a second at least");
-    }
-    let token = Token::draw(TokenKind::Admin).map_err(ServerError::from)?;
-    let new = NewToken {
-        id: token.id(),
-        hash: token.hash(),
-        name,
-        scopes,
-        created_at: now,
-        expires_at: now.saturating_add(expires_in_s.saturating_mul(1000)),
-    };
-    Ok((token, new))
 }
 
 /// What became of a revocation.
