@@ -7,14 +7,17 @@ use std::sync::Arc;
 use axum::{Router, middleware};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use undertone_protocol::id::TaskId;
 
 use crate::audit::{self, Auditor};
 use crate::config::Settings;
+use crate::driver::Driver;
+use crate::driver::signals::Signals;
 use crate::error::ServerError;
 use crate::phases::Phases;
-use crate::store::Store;
+use crate::store::{ReplicaId, Store};
 use crate::upload::Uploads;
-use crate::{api, driver, telemetry};
+use crate::{api, telemetry};
 
 /// What requests and the driver share. Nothing in it is the only copy of anything: after a
 /// restart all of it is computed again from the store.
@@ -25,7 +28,8 @@ pub struct App<S> {
     phases: Phases,
     audit: Auditor,
     uploads: Uploads,
-    messages: watch::Sender<()>,
+    replica: ReplicaId,
+    signals: Signals,
     phase_changes: watch::Sender<()>,
 }
 
@@ -39,7 +43,8 @@ impl<S: Store> App<S> {
             settings,
             phases: Phases::default(),
             audit: Auditor::default(),
-            messages: watch::Sender::new(()),
+            replica: ReplicaId::draw(),
+            signals: Signals::default(),
             phase_changes: watch::Sender::new(()),
         })
     }
@@ -69,13 +74,26 @@ impl<S: Store> App<S> {
         &self.uploads
     }
 
-    /// Wakes the driver.
-    pub fn message_arrived(&self) {
-        self.messages.send_replace(());
+    /// This process, among those that share the database.
+    pub fn replica(&self) -> ReplicaId {
+        self.replica
     }
 
-    pub(crate) fn message_changes(&self) -> watch::Receiver<()> {
-        self.messages.subscribe()
+    /// What wakes the driver.
+    pub(crate) fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
+    /// A message of the task's open round was stored: its phase may have all that it waits for.
+    pub fn message_arrived(&self, task: TaskId) {
+        self.signals.message(task);
+    }
+
+    /// The task is in another state: made, paused or resumed, or a round of it opened, changed its
+    /// phase or ended. Wakes its driver and all long polls.
+    pub fn changed(&self, task: TaskId) {
+        self.signals.changed(task);
+        self.announce();
     }
 
     /// Wakes all long polls: a phase changed, or a round opened or ended.
@@ -120,7 +138,7 @@ pub async fn serve<S: Store>(
     audit::start(&app).await?;
     let refusals = tokio::spawn(audit::refusals::run(app.clone()));
     let telemetry = telemetry::serve(&app).await?;
-    let driver = tokio::spawn(driver::run(app.clone()));
+    let driver = Driver::start(&app);
     let closing = app.clone();
     let stop = async move {
         stop.await;
@@ -130,7 +148,7 @@ pub async fn serve<S: Store>(
     let served = axum::serve(listener, app.router())
         .with_graceful_shutdown(stop)
         .await;
-    driver.abort();
+    driver.stop(&app).await;
     refusals.abort();
     // What was counted since the last entry.
     app.audit().refusals().write(app.store()).await;

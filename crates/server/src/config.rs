@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::driver::DriverSettings;
 use crate::telemetry::{LogSettings, MetricsSettings, OtelSettings};
 use crate::upload::UploadSettings;
 
@@ -18,6 +19,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The audit log.
     pub audit: AuditSettings,
+    /// How rounds are driven.
+    pub driver: DriverSettings,
     /// Logs.
     pub log: LogSettings,
     /// Where metrics are served.
@@ -44,6 +47,7 @@ impl Default for Settings {
             database: "sqlite:undertone.db".to_owned(),
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8470)),
             audit: AuditSettings::default(),
+            driver: DriverSettings::default(),
             log: LogSettings::default(),
             metrics: MetricsSettings::default(),
             otel: OtelSettings::default(),

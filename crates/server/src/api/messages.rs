@@ -20,7 +20,7 @@ use super::{Path, parse_index};
 use crate::app::App;
 use crate::phases::Phase;
 use crate::problem::{Problem, ProblemKind};
-use crate::store::{PutOutcome, Store, StoredMessage};
+use crate::store::{PutOutcome, RoundRecord, Store, StoredMessage};
 use crate::telemetry;
 use crate::upload;
 
@@ -88,7 +88,7 @@ async fn take<S: Store>(
         };
         app.store().put_message(round.id, phase, &message).await?
     };
-    receipt(app, outcome, phase, index)
+    receipt(app, outcome, &round, (phase, index))
 }
 
 /// A client that dealt shares that cannot be combined spoils one round, not more.
@@ -120,13 +120,13 @@ fn same(index: RosterIndex, sender: RosterIndex) -> Result<(), Problem> {
 fn receipt<S: Store>(
     app: &App<S>,
     outcome: PutOutcome,
-    phase: PhaseName,
-    index: RosterIndex,
+    round: &RoundRecord,
+    (phase, index): (PhaseName, RosterIndex),
 ) -> Result<Json<Receipt>, Problem> {
     telemetry::rounds::received(phase, outcome);
     match outcome {
         PutOutcome::Accepted => {
-            app.message_arrived();
+            app.message_arrived(round.task);
             Ok(Json(Receipt {
                 receipt: "accepted",
             }))

@@ -32,6 +32,10 @@ const POSTGRES: &[(i64, &str)] = &[
         6,
         include_str!("../../../../migrations/postgres/0006_audit.sql"),
     ),
+    (
+        7,
+        include_str!("../../../../migrations/postgres/0007_replicas.sql"),
+    ),
 ];
 const SQLITE: &[(i64, &str)] = &[
     (
@@ -49,6 +53,10 @@ const SQLITE: &[(i64, &str)] = &[
     (
         6,
         include_str!("../../../../migrations/sqlite/0006_audit.sql"),
+    ),
+    (
+        7,
+        include_str!("../../../../migrations/sqlite/0007_replicas.sql"),
     ),
 ];
 

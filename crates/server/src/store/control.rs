@@ -5,7 +5,7 @@ use undertone_protocol::id::{RoundId, TaskId};
 
 use super::columns::{corrupt, digest, phase};
 use super::session::{Pools, Row, Session, locking};
-use super::{Actor, Outcome, Result, StoreError, audit, rounds};
+use super::{Actor, Outcome, Result, Signal, StoreError, audit, rounds};
 use crate::audit::{Chain, Event};
 
 /// What an administrator wants of a task.
@@ -95,6 +95,7 @@ pub(super) async fn set(
     if to == TaskControl::Cancelled {
         fail_open_round(&mut session, task, now, actor).await?;
     }
+    session.notify(Signal::Changed(task)).await?;
     session.commit().await?;
     Ok(ControlOutcome::Changed)
 }

@@ -7,10 +7,9 @@ use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
 
 use super::audit::{append, append_spend};
 use super::session::Session;
-use super::{NewRound, Outcome, Result, messages};
+use super::{NewRound, Outcome, Result, clock, messages};
 use crate::audit::canonical::Hex;
 use crate::audit::{Actor, Closed, Event, Revealed, count};
-use crate::driver::now_ms;
 
 /// A round as a transaction finds it that moves it on.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +41,7 @@ impl Subject {
         senders: &[RosterIndex],
     ) -> Result<()> {
         // A phase that has everything is closed at once, one that has not when its time is up.
-        let why = if now_ms() < self.deadline {
+        let why = if clock::now(session).await? < self.deadline {
             Closed::Count
         } else {
             Closed::Deadline

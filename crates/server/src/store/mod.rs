@@ -6,17 +6,20 @@
 
 mod actor;
 mod audit;
+mod clock;
 mod columns;
 mod connect;
 mod control;
 mod history;
 mod inputs;
+mod leases;
 mod listing;
 mod messages;
 mod records;
 mod retry;
 mod rounds;
 mod session;
+mod signals;
 mod sql;
 mod sums;
 mod tasks;
@@ -26,6 +29,7 @@ use std::future::Future;
 
 pub use actor::Actor;
 pub use control::{ControlOutcome, TaskControl};
+pub use leases::{Leases, ReplicaId};
 pub use listing::{RoundStanding, RoundSummary, TaskSummary};
 pub use records::{
     AuditEntry, GraphSettings, GraphShape, NewRound, NewTask, Outcome, PackedInput, PutOutcome,
@@ -33,6 +37,7 @@ pub use records::{
     TaskStatus,
 };
 pub use session::PoolUse;
+pub use signals::{Listener, Signal};
 pub use sql::AnyStore;
 pub use sums::{CHUNK, chunk_count, chunk_range};
 pub use tokens::{NewToken, TokenRecord};
@@ -88,8 +93,8 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// Durable state of tasks and rounds.
 ///
 /// Times are milliseconds since the Unix epoch, given by the caller. Every method is one
-/// transaction; rows are locked in the order task, round, sum, audit head. What is changed must be there: an
-/// unknown task or round is [`StoreError::Missing`].
+/// transaction; rows are locked in the order task, round, sum, unmasked chunks, lease, audit head.
+/// What is changed must be there: an unknown task or round is [`StoreError::Missing`].
 ///
 /// A method whose connection breaks while it commits is tried again, and may then find its own
 /// work: a message is `Repeated`, and a change says that it was not this call that made it. A
@@ -100,6 +105,32 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// Whether the database answers.
     fn ping(&self) -> impl Future<Output = Result<()>> + Send;
+
+    /// The database's clock, in milliseconds since the Unix epoch: what all processes of a service
+    /// agree on.
+    fn now(&self) -> impl Future<Output = Result<u64>> + Send;
+
+    /// Renews the leases that `owner` holds for another `lease_ms` milliseconds, takes over those
+    /// that ran out, and takes those of running tasks that nobody has.
+    fn renew_leases(
+        &self,
+        owner: ReplicaId,
+        lease_ms: u64,
+    ) -> impl Future<Output = Result<Leases>> + Send;
+
+    /// Gives up all leases of `owner`.
+    fn release_leases(&self, owner: ReplicaId) -> impl Future<Output = Result<()>> + Send;
+
+    /// Lets the leases of processes that are known to be gone run out now, and returns how many
+    /// processes that were: on Postgres those whose [`Listener`] is gone; on SQLite, when `owner`
+    /// is `starting`, all others, as one process serves from a file.
+    fn bury(&self, owner: ReplicaId, starting: bool) -> impl Future<Output = Result<usize>> + Send;
+
+    /// Listens to the signals of all processes, and shows them that `owner` lives.
+    fn listen(&self, owner: ReplicaId) -> impl Future<Output = Result<Listener>> + Send;
+
+    /// Signals to all processes that listen. (Changes of the store signal by themselves.)
+    fn signal(&self, signal: Signal) -> impl Future<Output = Result<()>> + Send;
 
     /// Stores a new task with its first adapter. Returns whether it did: the same task may be there
     /// already.

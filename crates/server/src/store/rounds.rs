@@ -13,7 +13,8 @@ use super::columns::{
 use super::history::{self, Subject};
 use super::session::{Pools, Row, Session, locking};
 use super::{
-    NewRound, Outcome, Result, RoundRecord, RoundState, StoreError, StoredResult, messages, tasks,
+    NewRound, Outcome, Result, RoundRecord, RoundState, Signal, StoreError, StoredResult, messages,
+    tasks,
 };
 
 pub(super) async fn open(pools: &Pools, round: &NewRound) -> Result<bool> {
@@ -52,6 +53,7 @@ pub(super) async fn open(pools: &Pools, round: &NewRound) -> Result<bool> {
         .await?;
     if opened == 1 {
         history::opened(&mut session, round).await?;
+        session.notify(Signal::Changed(round.task)).await?;
     }
     session.commit().await?;
     Ok(opened == 1)
@@ -115,6 +117,7 @@ pub(super) async fn close_phase(
         .await?;
     if closed == 1 {
         subject.closed(&mut session, from).await?;
+        session.notify(Signal::Changed(subject.task)).await?;
     }
     session.commit().await?;
     Ok(closed == 1)
@@ -137,6 +140,7 @@ pub(super) async fn end(
     if !conclude(&mut session, (task, round, phase), outcome, now).await? {
         return Ok(false);
     }
+    session.notify(Signal::Changed(task)).await?;
     session.commit().await?;
     Ok(true)
 }

@@ -14,7 +14,7 @@ use sqlx::{
     SqliteConnection, SqlitePool, Transaction, Type,
 };
 
-use super::{Result, StoreError};
+use super::{Result, Signal, StoreError, signals};
 use crate::telemetry::name;
 
 /// The connections to a database.
@@ -152,6 +152,21 @@ impl Session {
             Self::PostgresWrite(transaction) => Some(transaction),
             Self::Sqlite(_) | Self::SqliteWrite(_) => None,
         }
+    }
+
+    /// Tells all processes that listen, once the transaction is durable.
+    ///
+    /// Postgres lets transactions that notify commit one after the other: only rare changes do it,
+    /// never the upload of a message.
+    pub(super) async fn notify(&mut self, signal: Signal) -> Result<()> {
+        if self.postgres().is_some() {
+            self.query("SELECT pg_notify($1, $2)")
+                .bind(signals::CHANNEL)
+                .bind(signal.to_string())
+                .row()
+                .await?;
+        }
+        Ok(())
     }
 
     /// Makes the transaction durable.

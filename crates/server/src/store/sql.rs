@@ -9,10 +9,10 @@ use undertone_protocol::vector::{Ring, RingVector};
 use super::retry::{answered, step};
 use super::session::Pools;
 use super::{
-    Actor, AuditEntry, ControlOutcome, NewRound, NewTask, NewToken, Outcome, PackedInput, PoolUse,
-    PutOutcome, Result, RoundRecord, RoundSummary, Store, StoredMessage, TaskControl, TaskRecord,
-    TaskSummary, TokenRecord, audit, connect, control, inputs, listing, messages, rounds, sums,
-    tasks, tokens,
+    Actor, AuditEntry, ControlOutcome, Leases, Listener, NewRound, NewTask, NewToken, Outcome,
+    PackedInput, PoolUse, PutOutcome, ReplicaId, Result, RoundRecord, RoundSummary, Signal, Store,
+    StoredMessage, TaskControl, TaskRecord, TaskSummary, TokenRecord, audit, clock, connect,
+    control, inputs, leases, listing, messages, rounds, sums, tasks, tokens,
 };
 use crate::audit::{self as log, Event};
 use crate::auth::TokenId;
@@ -73,6 +73,34 @@ impl Store for AnyStore {
         let result = asked.await;
         answered(&result);
         result
+    }
+
+    async fn now(&self) -> Result<u64> {
+        let now = || async { clock::now(&mut self.pools.read().await?).await };
+        step("now", now).await
+    }
+
+    async fn renew_leases(&self, owner: ReplicaId, lease_ms: u64) -> Result<Leases> {
+        let renew = || leases::renew(&self.pools, owner, lease_ms);
+        step("renew_leases", renew).await
+    }
+
+    async fn release_leases(&self, owner: ReplicaId) -> Result<()> {
+        let release = || leases::release(&self.pools, owner);
+        step("release_leases", release).await
+    }
+
+    async fn bury(&self, owner: ReplicaId, starting: bool) -> Result<usize> {
+        step("bury", || leases::bury(&self.pools, owner, starting)).await
+    }
+
+    async fn listen(&self, owner: ReplicaId) -> Result<Listener> {
+        Listener::open(&self.pools, owner).await
+    }
+
+    async fn signal(&self, signal: Signal) -> Result<()> {
+        let say = || async { self.pools.read().await?.notify(signal).await };
+        step("signal", say).await
     }
 
     async fn create_task(&self, task: &NewTask) -> Result<bool> {

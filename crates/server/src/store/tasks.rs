@@ -7,7 +7,7 @@ use undertone_protocol::id::{
 
 use super::columns::{corrupt, digest, json, number, signed, to_json};
 use super::session::{Pools, Row, Session};
-use super::{NewTask, Result, StoreError, TaskRecord, TaskStatus, audit, control};
+use super::{NewTask, Result, Signal, StoreError, TaskRecord, TaskStatus, audit, control};
 use crate::audit::canonical::Hex;
 use crate::audit::{Actor, Event};
 
@@ -41,6 +41,7 @@ pub(super) async fn create(pools: &Pools, task: &NewTask) -> Result<bool> {
     }
     insert_adapter(&mut session, task.id, model, &task.adapter).await?;
     record_creation(&mut session, task, model).await?;
+    session.notify(Signal::Changed(task.id)).await?;
     session.commit().await?;
     Ok(true)
 }

@@ -123,6 +123,10 @@ fn overloads() -> Vec<&'static str> {
     vec!["queue", "memory"]
 }
 
+fn leased() -> Vec<&'static str> {
+    vec!["task", "chunk"]
+}
+
 fn chains() -> Vec<&'static str> {
     vec!["service", "task"]
 }
@@ -177,6 +181,9 @@ metrics! {
         [listed("phase", phases), listed("receipt", receipts)];
     /// Failures of the loop that moves rounds forward; it tries again.
     DRIVER_FAILURES = "undertone_driver_failures_total", Kind::Counter, "", [];
+    /// Leases that this process took over because another one was gone or let them run out.
+    LEASE_TAKEOVERS = "undertone_lease_takeovers_total", Kind::Counter, "",
+        [listed("what", leased)];
 
     /// Time of one step of the store, retries included.
     STORE_STEP_SECONDS = "undertone_store_step_duration_seconds", Kind::Histogram(FAST), "seconds",

@@ -12,6 +12,7 @@ mod concurrency;
 mod control;
 mod fixture;
 mod inputs;
+mod leases;
 mod messages;
 mod postgres;
 mod rounds;
@@ -54,6 +55,10 @@ async fn conformance<S: Store>(store: &S) {
     concurrency::what_is_acknowledged_is_counted_when_a_phase_closes(store).await;
     concurrency::one_of_many_opens_closes_and_ends(store).await;
     concurrency::dropped_calls_leave_nothing_half_done(store).await;
+    leases::the_clock_is_the_databases(store).await;
+    leases::are_held_by_one_until_they_run_out(store).await;
+    leases::of_tasks_that_are_over_are_dropped(store).await;
+    leases::one_of_many_holds_each(store).await;
     audit::every_change_leaves_its_entry(store).await;
     audit::failed_rounds_say_what_they_revealed(store).await;
     audit::what_was_not_done_leaves_none(store).await;

@@ -52,7 +52,7 @@ impl Database {
 
     /// Ends every connection to the database, as a server does that is told to stop. Returns how
     /// many there were.
-    async fn break_connections(&self) -> usize {
+    pub(crate) async fn break_connections(&self) -> usize {
         let mut connection = self.server.connect().await.unwrap();
         let ended = sqlx::query(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \

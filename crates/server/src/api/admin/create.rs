@@ -108,7 +108,7 @@ pub(super) async fn create<S: Store>(
     if made {
         tracing::info!(task = %task.id, %actor, "task made");
         // Its first round opens now.
-        app.message_arrived();
+        app.changed(task.id);
     }
     let status = if made {
         StatusCode::CREATED

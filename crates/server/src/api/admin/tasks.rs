@@ -189,8 +189,7 @@ async fn control<S: Store>(
         Ok(ControlOutcome::Changed) => {
             tracing::info!(%task, control = to.text(), %actor, "task controlled");
             // A resumed task opens a round now; clients of a cancelled one are told now.
-            app.message_arrived();
-            app.announce();
+            app.changed(task);
         }
     }
     detail(find(app, id).await?).map(Json)

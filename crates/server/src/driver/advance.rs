@@ -1,0 +1,101 @@
+//! Moving a round from phase to phase.
+
+use std::time::Duration;
+
+use undertone_protocol::aggregator::{PhaseName, schedule};
+use undertone_protocol::id::TaskId;
+
+use super::conclude::{end, failed};
+use super::{open, unmask};
+use crate::app::App;
+use crate::error::ServerError;
+use crate::phases::{self, Phase};
+use crate::store::{RoundRecord, RoundState, Store, TaskControl, TaskRecord, TaskStatus};
+use crate::telemetry;
+
+/// Moves a task as far as it goes now. Returns how long its open phase still has.
+pub(super) async fn task<S: Store>(
+    app: &App<S>,
+    id: TaskId,
+) -> Result<Option<Duration>, ServerError> {
+    let Some(task) = app.store().task(id).await? else {
+        return Ok(None);
+    };
+    if task.status != TaskStatus::Running {
+        return Ok(None);
+    }
+    let Some(round) = app.store().open_round_of(task.id).await? else {
+        if task.control == TaskControl::Run {
+            open::round(app, &task).await?;
+        }
+        return Ok(None);
+    };
+    let RoundState::Open { phase, deadline } = round.state else {
+        return Ok(None);
+    };
+    let rebuilt = match app.phases().load(app.store(), &round, phase).await? {
+        Ok(rebuilt) => rebuilt,
+        Err(failure) => {
+            end(app, &round, phase, failed(&failure)).await?;
+            return Ok(None);
+        }
+    };
+    let received = app.store().count(round.id, phase).await?;
+    let expected = rebuilt
+        .expected()
+        .unwrap_or(usize::try_from(task.settings.cohort).unwrap_or(usize::MAX));
+    let now = app.store().now().await?;
+    if !schedule::closes(received, expected, now, deadline) {
+        return Ok(Some(Duration::from_millis(deadline.saturating_sub(now))));
+    }
+    close(app, &task, &round, (phase, &rebuilt), [received, expected]).await?;
+    // Something changed; look again at once.
+    app.changed(task.id);
+    Ok(None)
+}
+
+/// Closes the open phase, and with the last one the round.
+async fn close<S: Store>(
+    app: &App<S>,
+    task: &TaskRecord,
+    round: &RoundRecord,
+    (phase, rebuilt): (PhaseName, &Phase),
+    [received, expected]: [usize; 2],
+) -> Result<(), ServerError> {
+    match (phases::successor(phase), rebuilt) {
+        (Some(next), _) => {
+            let open = u64::from(next.deadline_ms(rebuilt.context().params()));
+            let deadline = app.store().now().await?.saturating_add(open);
+            if app
+                .store()
+                .close_phase(round.id, phase, next, deadline)
+                .await?
+            {
+                tracing::info!(round = %round.id, %phase, received, expected, "phase closed");
+                note_closed(round, phase, rebuilt, [received, expected]);
+            }
+        }
+        (None, Phase::Unmask(unmask)) => {
+            let outcome = unmask::finish(app, task, round, unmask).await?;
+            note_closed(round, phase, rebuilt, [received, expected]);
+            end(app, round, phase, outcome).await?;
+        }
+        (None, _) => {}
+    }
+    Ok(())
+}
+
+/// A phase opens its deadline's length before its deadline.
+fn note_closed(
+    round: &RoundRecord,
+    phase: PhaseName,
+    rebuilt: &Phase,
+    [received, expected]: [usize; 2],
+) {
+    let RoundState::Open { deadline, .. } = round.state else {
+        return;
+    };
+    let length = u64::from(phase.deadline_ms(rebuilt.context().params()));
+    let opened_at = deadline.saturating_sub(length);
+    telemetry::rounds::phase_closed(round, phase, opened_at, received, expected);
+}

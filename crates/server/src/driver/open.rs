@@ -1,0 +1,48 @@
+//! Opening the next round of a task.
+
+use undertone_protocol::adapter::Adapter;
+use undertone_protocol::aggregator::PhaseName;
+use undertone_protocol::id::RoundNumber;
+use undertone_protocol::roster::Roster;
+
+use crate::app::App;
+use crate::error::ServerError;
+use crate::store::{NewRound, Store, StoreError, TaskRecord};
+use crate::task::TaskView;
+use crate::telemetry;
+
+/// Opens the next round of a task that has none open.
+pub(super) async fn round<S: Store>(app: &App<S>, task: &TaskRecord) -> Result<(), ServerError> {
+    let adapter = current_adapter(app, task).await?;
+    let length = Adapter::from_bytes(&adapter)?.len();
+    let roster = Roster::decode_own(&task.roster)?;
+    let mut nonce = [0; 32];
+    getrandom::fill(&mut nonce)?;
+    let number = RoundNumber(task.rounds_ended.saturating_add(1));
+    let params = TaskView::of(task, &roster).round_params(number, &adapter, length, nonce)?;
+    let now = app.store().now().await?;
+    let round = NewRound {
+        id: params.id(),
+        task: task.id,
+        number,
+        params: params.encoding().to_vec(),
+        opened_at: now,
+        deadline: now.saturating_add(u64::from(PhaseName::AdvertiseKeys.deadline_ms(&params))),
+    };
+    if app.store().open_round(&round).await? {
+        tracing::info!(task = %task.id, round = %round.id, %number, "round opened");
+        app.uploads().check(&params);
+        telemetry::rounds::opened();
+        app.changed(task.id);
+    }
+    Ok(())
+}
+
+/// The adapter that the task stands at.
+pub(super) async fn current_adapter<S: Store>(
+    app: &App<S>,
+    task: &TaskRecord,
+) -> Result<Vec<u8>, ServerError> {
+    let adapter = app.store().adapter(task.id, task.model).await?;
+    Ok(adapter.ok_or_else(|| StoreError::Missing(format!("adapter {}", task.model)))?)
+}
