@@ -49,7 +49,7 @@ fn fails(args: &[&str]) -> String {
 
 #[test]
 fn every_help_has_examples_and_fits_a_terminal() {
-    let commands: [&[&str]; 22] = [
+    let commands: [&[&str]; 25] = [
         &[],
         &["serve"],
         &["join"],
@@ -68,6 +68,9 @@ fn every_help_has_examples_and_fits_a_terminal() {
         &["token", "create"],
         &["token", "list"],
         &["token", "revoke"],
+        &["enrol", "invite"],
+        &["enrol", "accept"],
+        &["enrol", "list"],
         &["authority", "init"],
         &["authority", "sign"],
         &["identity", "new"],

@@ -4,6 +4,7 @@ mod account;
 mod admin;
 mod authority;
 mod demo;
+mod enrol;
 mod error;
 mod identity;
 mod join;
@@ -63,6 +64,8 @@ enum Command {
     #[command(subcommand)]
     Authority(authority::AuthorityCommand),
     #[command(subcommand)]
+    Enrol(enrol::EnrolCommand),
+    #[command(subcommand)]
     Roster(roster::RosterCommand),
     #[command(subcommand)]
     Identity(identity::IdentityCommand),
@@ -87,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Task(command) => task::run(command, &mut out),
         Command::Token(command) => token::run(command, &mut out),
         Command::Authority(command) => authority::run(command, &mut out),
+        Command::Enrol(command) => enrol::run(command, &mut out),
         Command::Roster(command) => roster::run(command, &mut out),
         Command::Identity(command) => identity::run(command, &mut out),
         Command::Account(args) => account::run(args, &mut out).map_err(CliError::from),

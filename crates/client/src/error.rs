@@ -30,6 +30,9 @@ pub enum ClientError {
     /// The admin token cannot be one.
     #[error("the admin token is not one: it starts with ut_; `undertone token create` makes one")]
     AdminToken,
+    /// The enrolment token cannot be one.
+    #[error("the enrolment token is not one: it starts with ue_; ask whoever invited you")]
+    EnrolmentToken,
     /// The server refused, or could not be reached in time.
     #[error("asking for {what} failed: {source}")]
     Request {

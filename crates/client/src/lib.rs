@@ -18,6 +18,7 @@
 //! | one round: checks, training, phases | `round` |
 //! | what this client agrees to | `policy` |
 //! | what must not be forgotten | `journal`; of the service's audit log, `heads` |
+//! | how its key gets to the task authority | `enrolment` |
 //! | what an administrator asks of a server | [`admin`] |
 //! | the server's resources, over a bad network | `api`, `http`, `tls`, `problem` |
 //!
@@ -63,6 +64,7 @@ pub mod admin;
 mod api;
 mod client;
 mod config;
+mod enrolment;
 mod error;
 mod heads;
 mod http;
@@ -80,6 +82,7 @@ mod trainer;
 pub use api::{RoundResult, SetAsideShare, TaskInfo, TaskStatus};
 pub use client::Client;
 pub use config::JoinConfig;
+pub use enrolment::{EnrolConfig, Enrolled, enrol};
 pub use error::{ClientError, LostReason, RequestError};
 pub use heads::AuditHead;
 pub use observer::{Event, Observer};

@@ -180,6 +180,8 @@ labels! {
     AuditClients = "audit clients";
     /// Signature of the service on an audit head.
     AuditHead = "audit head";
+    /// Signature of a client's key on the enrolment token that it is handed in with.
+    Enrolment = "enrolment";
 }
 
 impl Label {

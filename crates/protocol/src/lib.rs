@@ -6,7 +6,7 @@
 //!
 //! | idea | module |
 //! |---|---|
-//! | who may take part | [`roster`] |
+//! | who may take part | [`roster`]; how a key gets there, [`enrolment`] |
 //! | what a round is | [`params`] |
 //! | what is said | [`message`], in the codec of [`codec`] |
 //! | what a client does | [`client`] |
@@ -45,6 +45,7 @@ pub mod client;
 pub mod codec;
 pub mod directory;
 pub mod encoding;
+pub mod enrolment;
 pub mod error;
 pub mod graph;
 pub mod id;

@@ -12,6 +12,7 @@
 //! # }
 //! ```
 
+mod enrolments;
 mod rounds;
 mod tasks;
 mod text;
@@ -33,6 +34,7 @@ use crate::error::{ClientError, RequestError};
 use crate::http::{Http, Method, Request};
 use crate::problem::tidy;
 
+pub use enrolments::{Enrolment, EnrolmentState, Invitation, Invitations, Invite};
 pub use rounds::{Dropouts, Outcome, Round, RoundDetail, SetAside};
 pub use tasks::{NewTask, Task, TaskDetail, TaskState};
 pub use tokens::{NewToken, Revoked, Token, TokenSecret};

@@ -53,7 +53,7 @@ pub struct TokenSecret {
     pub expires_at_ms: u64,
 }
 
-fn secret<'de, D: serde::Deserializer<'de>>(
+pub(super) fn secret<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Zeroizing<String>, D::Error> {
     String::deserialize(deserializer).map(Zeroizing::new)

@@ -19,6 +19,7 @@
 mod admin;
 mod audit;
 pub(crate) mod body;
+mod enrolments;
 mod health;
 mod messages;
 mod openapi;
@@ -30,7 +31,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::FromRequestParts;
+use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use axum::http::header;
 use axum::http::request::Parts;
 use axum::middleware::from_fn_with_state;
@@ -139,7 +140,7 @@ fn reading<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
 
 /// What clients send.
 fn sending<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
-    OpenApiRouter::new().routes(handler!(
+    let messages = OpenApiRouter::new().routes(handler!(
         messages::put::<S>,
         BadRequest,
         UnknownRound,
@@ -161,8 +162,20 @@ fn sending<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
         TooFew,
         ConflictingMessage,
         LateMessage
-    ))
+    ));
+    let enrolments = OpenApiRouter::new()
+        .routes(handler!(
+            enrolments::enrol::<S>,
+            BadRequest,
+            BadSignature,
+            EnrolmentRefused
+        ))
+        .layer(DefaultBodyLimit::max(LONGEST_ENROLMENT));
+    messages.merge(enrolments)
 }
+
+/// The longest enrolment: a token, a key and a signature.
+const LONGEST_ENROLMENT: usize = 4096;
 
 /// Parses an identifier of the path.
 fn parse<T: FromStr<Err = ProtocolError>>(text: &str) -> Result<T, Problem> {

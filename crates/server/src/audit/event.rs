@@ -182,6 +182,15 @@ pub struct Refusal {
     pub count: u64,
 }
 
+/// One client that was invited to enrol.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invited {
+    /// The id of its token.
+    pub token: String,
+    /// Its name, for people.
+    pub name: String,
+}
+
 /// How an administrator's request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -347,6 +356,15 @@ pub enum Event {
     TokenRevoked {
         /// Its id.
         token: String,
+    },
+    /// One-time tokens were made, by which clients enrol.
+    ClientsInvited {
+        /// The list that their keys are for.
+        list: String,
+        /// The tokens.
+        invited: Vec<Invited>,
+        /// When they expire.
+        expires_at: u64,
     },
     /// A client's key was taken up for a task's roster.
     ClientEnrolled {

@@ -32,7 +32,8 @@ mod verify;
 pub(crate) use auditor::{Auditor, signed_head, start};
 pub(crate) use event::count;
 pub use event::{
-    Actor, AdminOutcome, Closed, Content, Event, Guarantee, Refusal, Released, Revealed, acting,
+    Actor, AdminOutcome, Closed, Content, Event, Guarantee, Invited, Refusal, Released, Revealed,
+    acting,
 };
 pub use export::Record;
 pub use signer::{SignedHeadJson, read as read_key, sign};

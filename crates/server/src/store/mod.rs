@@ -10,6 +10,7 @@ mod clock;
 mod columns;
 mod connect;
 mod control;
+mod enrolment;
 mod history;
 mod inputs;
 mod leases;
@@ -29,6 +30,7 @@ use std::future::Future;
 
 pub use actor::Actor;
 pub use control::{ControlOutcome, TaskControl};
+pub use enrolment::{EnrolOutcome, EnrolmentRecord, NewInvitations};
 pub use leases::{Leases, ReplicaId};
 pub use listing::{RoundStanding, RoundSummary, TaskSummary};
 pub use records::{
@@ -44,11 +46,11 @@ pub use tokens::{NewToken, TokenRecord};
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::audit::{Chain, Head};
 use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
-use undertone_protocol::keys::Secret32;
+use undertone_protocol::keys::{IdentityPublicKey, Secret32};
 use undertone_protocol::vector::{Ring, RingVector};
 
 use crate::audit::{self as log, Event};
-use crate::auth::TokenId;
+use crate::auth::{SecretHash, TokenId};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -194,6 +196,32 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// Notes that an admin token was used.
     fn token_used(&self, id: TokenId, now: u64) -> impl Future<Output = Result<()>> + Send;
+
+    /// Stores one-time enrolment tokens, all or none. Fails with [`StoreError::Exists`] if an id is
+    /// taken.
+    fn invite(
+        &self,
+        invitations: &NewInvitations,
+        actor: Actor,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Takes up a key that came with an enrolment token, if it is the first with this token, and on
+    /// its list.
+    fn enrol(
+        &self,
+        token: (TokenId, SecretHash),
+        key: IdentityPublicKey,
+        now: u64,
+    ) -> impl Future<Output = Result<EnrolOutcome>> + Send;
+
+    /// At most `limit` invitations that were made after the one at place `after`, in that order; of
+    /// one list, if one is named.
+    fn enrolment_page(
+        &self,
+        list: Option<&str>,
+        after: u64,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<EnrolmentRecord>>> + Send;
 
     /// The bytes of an adapter of a task.
     fn adapter(

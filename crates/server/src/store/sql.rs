@@ -3,19 +3,20 @@
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::audit::{Chain, Head};
 use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
-use undertone_protocol::keys::Secret32;
+use undertone_protocol::keys::{IdentityPublicKey, Secret32};
 use undertone_protocol::vector::{Ring, RingVector};
 
 use super::retry::{answered, step};
 use super::session::Pools;
 use super::{
-    Actor, AuditEntry, ControlOutcome, Leases, Listener, NewRound, NewTask, NewToken, Outcome,
-    PackedInput, PoolUse, PutOutcome, ReplicaId, Result, RoundRecord, RoundSummary, Signal, Store,
-    StoredMessage, TaskControl, TaskRecord, TaskSummary, TokenRecord, audit, clock, connect,
-    control, inputs, leases, listing, messages, rounds, sums, tasks, tokens,
+    Actor, AuditEntry, ControlOutcome, EnrolOutcome, EnrolmentRecord, Leases, Listener,
+    NewInvitations, NewRound, NewTask, NewToken, Outcome, PackedInput, PoolUse, PutOutcome,
+    ReplicaId, Result, RoundRecord, RoundSummary, Signal, Store, StoredMessage, TaskControl,
+    TaskRecord, TaskSummary, TokenRecord, audit, clock, connect, control, enrolment, inputs,
+    leases, listing, messages, rounds, sums, tasks, tokens,
 };
 use crate::audit::{self as log, Event};
-use crate::auth::TokenId;
+use crate::auth::{SecretHash, TokenId};
 
 /// A [`Store`] in Postgres or in an SQLite file, by its address.
 ///
@@ -155,6 +156,31 @@ impl Store for AnyStore {
 
     async fn token_used(&self, id: TokenId, now: u64) -> Result<()> {
         step("token_used", || tokens::used(&self.pools, id, now)).await
+    }
+
+    async fn invite(&self, invitations: &NewInvitations, actor: Actor) -> Result<()> {
+        let invite = || enrolment::invite(&self.pools, invitations, actor);
+        step("invite", invite).await
+    }
+
+    async fn enrol(
+        &self,
+        token: (TokenId, SecretHash),
+        key: IdentityPublicKey,
+        now: u64,
+    ) -> Result<EnrolOutcome> {
+        let enrol = || enrolment::enrol(&self.pools, token, key, now);
+        step("enrol", enrol).await
+    }
+
+    async fn enrolment_page(
+        &self,
+        list: Option<&str>,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<EnrolmentRecord>> {
+        let page = || enrolment::page(&self.pools, list, after, limit);
+        step("enrolment_page", page).await
     }
 
     async fn adapter(&self, task: TaskId, model: ModelDigest) -> Result<Option<Vec<u8>>> {

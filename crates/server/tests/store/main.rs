@@ -10,6 +10,7 @@ mod addresses;
 mod audit;
 mod concurrency;
 mod control;
+mod enrolment;
 mod fixture;
 mod inputs;
 mod leases;
@@ -35,6 +36,7 @@ async fn conformance<S: Store>(store: &S) {
     tokens::made_once_and_read_back(store).await;
     tokens::revoked_once_for_ever(store).await;
     tokens::uses_are_noted(store).await;
+    enrolment::a_token_takes_one_key_in_its_time(store).await;
     rounds::opened_in_order_one_at_a_time(store).await;
     rounds::phases_close_in_order(store).await;
     rounds::ended_with_a_sum(store).await;
@@ -65,10 +67,11 @@ async fn conformance<S: Store>(store: &S) {
     audit::entries_name_who_acts(store).await;
     audit::appended_at_once_make_one_chain(store, store).await;
     audit::pages_and_chains(store).await;
+    enrolment::of_keys_at_once_one_gets_in(store, store).await;
     audit::the_key_is_made_once(store).await;
 }
 
-/// Spec.
+/// Spec.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sqlite_conforms() {
     let folder = tempfile::tempdir().unwrap();
@@ -77,7 +80,7 @@ async fn sqlite_conforms() {
     store.close().await;
 }
 
-/// Spec.
+/// Spec.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn postgres_conforms() {
     let Some(database) = postgres::fresh().await else {
@@ -89,6 +92,7 @@ async fn postgres_conforms() {
     let other = fixture::open(&database.url).await;
     concurrency::two_stores_share_rounds(&store, &other).await;
     audit::appended_at_once_make_one_chain(&store, &other).await;
+    enrolment::of_keys_at_once_one_gets_in(&store, &other).await;
     other.close().await;
     store.close().await;
     database.drop().await;

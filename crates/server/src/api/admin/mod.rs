@@ -3,6 +3,7 @@
 
 mod audit;
 mod create;
+mod enrolments;
 mod results;
 mod rounds;
 mod tasks;
@@ -134,6 +135,18 @@ pub(super) fn routes<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
             Unauthorized,
             Forbidden,
             UnknownToken
+        ))
+        .routes(handler!(
+            enrolments::invite::<S>,
+            Unauthorized,
+            Forbidden,
+            BadRequest
+        ))
+        .routes(handler!(
+            enrolments::list::<S>,
+            Unauthorized,
+            Forbidden,
+            BadRequest
         ))
         .routes(handler!(
             audit::read::<S>,
