@@ -21,6 +21,7 @@ use undertone_tests::client::{Inputs, spawn};
 use undertone_tests::database::Database;
 use undertone_tests::task::Task;
 
+const BINARY: &str = env!("CARGO_BIN_EXE_undertone-under-test");
 const CLIENTS: u16 = 3;
 
 /// A task of one round that is over; its clients remember how its log ended.
@@ -264,6 +265,78 @@ async fn a_history_rewritten_between_rounds_stops_the_clients() {
     for end in clients.await.unwrap() {
         assert!(matches!(end, Err(ClientError::AuditLog { .. })), "{end:?}");
     }
+}
+
+/// Runs `undertone audit` on the task's database; what it prints, or what it complains of.
+fn audit(finished: &Finished, args: &[&str]) -> Result<String, String> {
+    let output = std::process::Command::new(BINARY)
+        .arg("audit")
+        .args(args)
+        .env("UNDERTONE_DATABASE", finished.database.url())
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    if output.status.success() {
+        return Ok(text(output.stdout));
+    }
+    assert_eq!(output.status.code(), Some(1));
+    Err(text(output.stdout) + &text(output.stderr))
+}
+
+/// The auditor's way: an export, checked elsewhere, against what a client remembers.
+#[tokio::test]
+async fn an_export_shows_what_was_changed() {
+    let finished = Finished::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (log, memory) = (path("audit.jsonl"), finished.memory(0, ""));
+    let memory = memory.to_str().unwrap();
+    audit(&finished, &["export", "--out", &log]).unwrap();
+    let json = ["verify", &log, "--remembered", memory, "--json"];
+    let report: serde_json::Value =
+        serde_json::from_str(&audit(&finished, &json).unwrap()).unwrap();
+    assert_eq!(report["valid"], true);
+    let chains: Vec<_> = report["chains"].as_array().unwrap().iter().collect();
+    assert_eq!(chains.len(), 2);
+    assert_eq!(chains[0]["entries"], head(Path::new(memory)).sequence + 1);
+    let key = chains[0]["key"].as_str().unwrap();
+    audit(&finished, &["verify", &log, "--key", key]).unwrap();
+    let other = "11".repeat(32);
+    let refused = audit(&finished, &["verify", &log, "--key", &other]);
+    assert!(refused.unwrap_err().contains("is signed by key"));
+
+    // The database itself verifies, and every line of the file matters.
+    audit(&finished, &["verify"]).unwrap();
+    let text = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    for at in 0..lines.len() {
+        let (mut without, mut changed) = (lines.clone(), lines.clone());
+        without.remove(at);
+        let digit = changed[at].replace('1', "2");
+        changed[at] = &digit;
+        for (name, lines) in [("without", without), ("changed", changed)] {
+            let copy = path(name);
+            std::fs::write(&copy, lines.join("\n") + "\n").unwrap();
+            let refused = audit(&finished, &["verify", &copy]);
+            assert!(refused.is_err(), "line {}, {name}", at + 1);
+        }
+    }
+
+    let id = finished.task.id.to_string();
+    let shown = audit(&finished, &["show", &id, "--from", "1", "--limit", "2"]).unwrap();
+    assert_eq!(shown.lines().count(), 2);
+    assert!(shown.contains("  round-opened deadline="), "{shown}");
+    assert!(shown.contains("(by service process="), "{shown}");
+
+    // Rewritten as a whole, with the service's key: only who remembers sees it.
+    let mut contents = finished.contents().await;
+    contents[1] = contents[1].replace("round-opened", "round-dreamt");
+    finished.rewrite(&contents).await;
+    audit(&finished, &["verify"]).unwrap();
+    let seen = audit(&finished, &["verify", "--remembered", memory]);
+    assert!(seen.unwrap_err().contains("history was rewritten"));
+    let unknown = audit(&finished, &["show", &"00".repeat(16)]);
+    assert!(unknown.unwrap_err().contains("has no chain"));
 }
 
 async fn until(done: impl AsyncFn() -> bool) {

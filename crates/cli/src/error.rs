@@ -37,6 +37,9 @@ pub(crate) enum CliError {
     /// Standard output cannot be written to.
     #[error("cannot write to standard output: {0}")]
     Write(#[from] io::Error),
+    /// Something is wrong with an audit log.
+    #[error("the audit log does not verify: {0}")]
+    AuditLog(String),
     /// An input is refused.
     #[error("{0}")]
     Input(String),

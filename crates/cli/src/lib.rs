@@ -3,6 +3,7 @@
 mod account;
 mod admin;
 mod authority;
+mod audit;
 mod demo;
 mod enrol;
 mod error;
@@ -66,6 +67,8 @@ enum Command {
     #[command(subcommand)]
     Enrol(enrol::EnrolCommand),
     #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    #[command(subcommand)]
     Roster(roster::RosterCommand),
     #[command(subcommand)]
     Identity(identity::IdentityCommand),
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Token(command) => token::run(command, &mut out),
         Command::Authority(command) => authority::run(command, &mut out),
         Command::Enrol(command) => enrol::run(command, &mut out),
+        Command::Audit(command) => audit::run(command, &mut out),
         Command::Roster(command) => roster::run(command, &mut out),
         Command::Identity(command) => identity::run(command, &mut out),
         Command::Account(args) => account::run(args, &mut out).map_err(CliError::from),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use undertone_privacy::PrivacyError;
 use undertone_protocol::ProtocolError;
 use undertone_protocol::adapter::AdapterError;
+use undertone_protocol::audit::Chain;
 
 use crate::store::StoreError;
 
@@ -37,6 +38,9 @@ pub enum ServerError {
     /// The key that signs audit heads cannot be used.
     #[error("the audit key cannot be used: {0}")]
     AuditKey(String),
+    /// The audit log has no such chain.
+    #[error("the audit log has no chain {0}; name a task's id, or `service`")]
+    NoChain(Chain),
     /// Stored or given protocol data is refused.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),

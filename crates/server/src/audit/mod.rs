@@ -14,7 +14,7 @@
 //! | what an entry says | `event` |
 //! | its bytes | [`canonical`] |
 //! | what a round cost in privacy | `spend` |
-//! | the log as a file, and its check | `export`, `verify` |
+//! | the log as a file, from the database, and its check | `export`, [`read`], `verify` |
 //! | what was refused, counted | `refusals` |
 //! | the key, and signed heads | `signer`, `auditor` |
 //!
@@ -24,6 +24,7 @@ mod auditor;
 pub mod canonical;
 mod event;
 mod export;
+pub mod read;
 pub(crate) mod refusals;
 mod signer;
 pub(crate) mod spend;
@@ -36,6 +37,6 @@ pub use event::{
     acting,
 };
 pub use export::Record;
-pub use signer::{SignedHeadJson, read as read_key, sign};
+pub use signer::{SignedHeadJson, key, sign};
 pub use undertone_protocol::audit::{Chain, Head};
 pub use verify::{ChainReport, Fault, Verifier};

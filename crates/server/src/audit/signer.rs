@@ -18,11 +18,12 @@ use crate::driver::now_ms;
 use crate::error::ServerError;
 use crate::store::Store;
 
-/// The key: of the file, if there is one, else of the database, where it is made if need be.
-pub(super) async fn key<S: Store>(
-    store: &S,
-    file: Option<&Path>,
-) -> Result<IdentityKey, ServerError> {
+/// The key that signs heads: of the file, if there is one, else of the database, where it is made
+/// if need be.
+///
+/// # Errors
+/// [`ServerError::AuditKey`] says why it cannot be used.
+pub async fn key<S: Store>(store: &S, file: Option<&Path>) -> Result<IdentityKey, ServerError> {
     if let Some(path) = file {
         return read(path);
     }
@@ -34,10 +35,7 @@ pub(super) async fn key<S: Store>(
 }
 
 /// Reads a key file: 64 hexadecimal digits, as `undertone identity new` writes it.
-///
-/// # Errors
-/// [`ServerError::AuditKey`] says why it cannot be used.
-pub fn read(path: &Path) -> Result<IdentityKey, ServerError> {
+fn read(path: &Path) -> Result<IdentityKey, ServerError> {
     let refuse = |reason: String| ServerError::AuditKey(format!("{}: {reason}", path.display()));
     let text = std::fs::read_to_string(path).map_err(|e| refuse(e.to_string()))?;
     let text = Zeroizing::new(text);
