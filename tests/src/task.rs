@@ -70,6 +70,20 @@ impl Task {
         graph: GraphSettings,
         length: usize,
     ) -> Self {
+        Self::with(database, (clients, rounds), length, |settings| {
+            settings.deadlines_ms = deadlines_ms;
+            settings.graph = graph;
+        })
+        .await
+    }
+
+    /// The same, with settings that `adjust` changes.
+    pub async fn with(
+        database: &str,
+        (clients, rounds): (u16, u32),
+        length: usize,
+        adjust: impl FnOnce(&mut TaskSettings),
+    ) -> Self {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).unwrap();
         let mut rng = ChaCha20Rng::from_seed(seed);
@@ -85,6 +99,18 @@ impl Task {
         let mut id = [0; 16];
         rng.fill_bytes(&mut id);
         let roster = Roster::sign(&authority, TaskId::from(id), members).unwrap();
+        let mut settings = TaskSettings {
+            rounds,
+            cohort: clients.into(),
+            min_survivors: rule.min_survivors,
+            graph: GraphSettings::default(),
+            schedule: ScheduleSettings::default(),
+            bits: 24,
+            server_learning_rate: 1.0,
+            deadlines_ms: [60_000; 5],
+        };
+        adjust(&mut settings);
+        let corrupt = settings.graph.corrupt;
         let definition = TaskDefinition {
             name: "test".into(),
             roster: roster.clone(),
@@ -95,16 +121,7 @@ impl Task {
                 noise: Noise::None,
             })
             .unwrap(),
-            settings: TaskSettings {
-                rounds,
-                cohort: clients.into(),
-                min_survivors: rule.min_survivors,
-                graph,
-                schedule: ScheduleSettings::default(),
-                bits: 24,
-                server_learning_rate: 1.0,
-                deadlines_ms,
-            },
+            settings,
             adapter: Adapter::new(BTreeMap::from([(
                 "w".to_owned(),
                 (vec![length], vec![0.0; length]),
@@ -122,9 +139,7 @@ impl Task {
             authority,
             identities,
             roster,
-            trust: Trust {
-                corrupt: graph.corrupt,
-            },
+            trust: Trust { corrupt },
             store,
         }
     }

@@ -2,8 +2,8 @@
 
 mod account;
 mod admin;
-mod authority;
 mod audit;
+mod authority;
 mod demo;
 mod enrol;
 mod error;

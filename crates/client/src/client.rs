@@ -188,6 +188,9 @@ impl<T: Trainer, O: Observer> Client<T, O> {
                         reason: &reason,
                     };
                     self.observer.event(event).await;
+                    if let Some(rest) = reason.rest() {
+                        sleep(rest).await;
+                    }
                 }
                 Err(Stop::Fatal(error)) => return Err(error),
             }

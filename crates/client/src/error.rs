@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use undertone_privacy::PrivacyError;
 use undertone_protocol::ProtocolError;
@@ -10,7 +11,7 @@ use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::{RoundId, TaskId};
 use undertone_protocol::keys::IdentityPublicKey;
 
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemKind};
 
 /// Why a client could not join, or had to stop.
 #[derive(Debug, thiserror::Error)]
@@ -189,6 +190,23 @@ pub enum RequestError {
         /// The last failure.
         last: Box<RequestError>,
     },
+}
+
+/// The longest rest before this client asks whether the task has ended.
+const LONGEST_REST: Duration = Duration::from_hours(1);
+
+impl LostReason {
+    /// How long the server wants this client to leave out rounds, if that is why it lost this one.
+    pub(crate) fn rest(&self) -> Option<Duration> {
+        match self {
+            Self::Request(RequestError::Refused(problem))
+                if problem.kind == ProblemKind::TooSoon =>
+            {
+                Some(problem.retry_after?.min(LONGEST_REST))
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Why a round was lost for this client. The task goes on with the next round.

@@ -257,14 +257,15 @@ async fn refusal(response: Response) -> Failure {
         .headers()
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
-        .map_or(Duration::ZERO, Duration::from_secs);
+        .map(Duration::from_secs);
     let body = read(response, LONGEST_PROBLEM).await.unwrap_or_default();
-    let problem = Problem::from_answer(status, &body);
+    let mut problem = Problem::from_answer(status, &body);
+    problem.retry_after = retry_after;
     let passes =
         matches!(status, 429 | 502 | 503 | 504) || problem.kind == ProblemKind::PhaseNotOpen;
     let error = RequestError::Refused(problem);
     let again = if passes {
-        Again::After(retry_after)
+        Again::After(retry_after.unwrap_or_default())
     } else {
         Again::Never
     };

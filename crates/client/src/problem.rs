@@ -3,6 +3,7 @@
 //! Specification: chapter 14, "HTTP binding", section 14.6.
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -60,6 +61,8 @@ kinds! {
     BadSignature = "bad-signature";
     /// The sender made an earlier round of the task fail.
     Barred = "barred";
+    /// The sender's last input is too recent.
+    TooSoon = "too-soon";
     /// The sender is not in the set that this phase is for.
     NotInSet = "not-in-set";
     /// The message binds another view than the server's.
@@ -122,6 +125,8 @@ pub struct Problem {
     pub detail: String,
     /// The HTTP status of the answer.
     pub status: u16,
+    /// When the server says to come again.
+    pub retry_after: Option<Duration>,
 }
 
 #[derive(Deserialize)]
@@ -148,12 +153,14 @@ impl Problem {
                 title: tidy(&wire.title),
                 detail: tidy(&wire.detail),
                 status,
+                retry_after: None,
             },
             Err(_) => Self {
                 kind: ProblemKind::Other("about:blank".to_owned()),
                 title: "an answer without a problem description".to_owned(),
                 detail: String::new(),
                 status,
+                retry_after: None,
             },
         }
     }

@@ -76,6 +76,8 @@ kinds! {
     BadSignature = "bad-signature", FORBIDDEN, "The signature does not verify";
     /// The client made an earlier round of the task fail.
     Barred = "barred", FORBIDDEN, "The client is barred from this task";
+    /// The client's last input is too recent.
+    TooSoon = "too-soon", CONFLICT, "The client rests for now";
     /// The client has no part in this phase.
     NotInSet = "not-in-set", FORBIDDEN, "The client has no part in this phase";
     /// The message binds another view of the round.
@@ -130,6 +132,7 @@ pub struct Problem {
     kind: ProblemKind,
     detail: String,
     signer: Option<RosterIndex>,
+    retry_after_s: Option<u64>,
 }
 
 /// What a response refused: an extension of the response, for those who count.
@@ -156,6 +159,7 @@ impl Problem {
             kind,
             detail: detail.into(),
             signer: None,
+            retry_after_s: None,
         }
     }
 
@@ -163,6 +167,13 @@ impl Problem {
     #[must_use]
     pub fn signed_by(mut self, client: RosterIndex) -> Self {
         self.signer = Some(client);
+        self
+    }
+
+    /// Says when to come again.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_s = Some(seconds);
         self
     }
 
@@ -193,8 +204,9 @@ impl IntoResponse for Problem {
             let challenge = HeaderValue::from_static("Bearer realm=\"undertone\"");
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
-        if matches!(kind, ProblemKind::Unavailable | ProblemKind::Overloaded) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        let passes = matches!(kind, ProblemKind::Unavailable | ProblemKind::Overloaded);
+        if let Some(seconds) = self.retry_after_s.or(passes.then_some(1)) {
+            headers.insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }

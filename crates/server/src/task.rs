@@ -58,6 +58,14 @@ impl TaskDefinition {
                 settings.cohort
             ));
         }
+        if let Some(survivors) = settings.schedule.survivors
+            && !(settings.min_survivors..=settings.cohort).contains(&survivors)
+        {
+            return refuse(format!(
+                "schedule.survivors is {survivors}; it must be from min_survivors ({}) to cohort ({})",
+                settings.min_survivors, settings.cohort
+            ));
+        }
         let rate = settings.server_learning_rate;
         if !(rate.is_finite() && rate > 0.0) {
             return refuse("server_learning_rate must be above 0".into());

@@ -82,12 +82,18 @@ async fn take<S: Store>(
         reader.expect(Length::AtMost(LONGEST_MESSAGE))?;
         let bytes = reader.all().await?;
         same(index, rebuilt.check(&bytes)?)?;
+        if phase == PhaseName::AdvertiseKeys {
+            rested(app, &round, index).await?;
+        }
         let message = StoredMessage {
             sender: index,
             bytes,
         };
         app.store().put_message(round.id, phase, &message).await?
     };
+    if outcome == PutOutcome::NotOpen {
+        app.store().note_late(round.id, phase, index).await?;
+    }
     receipt(app, outcome, &round, (phase, index))
 }
 
@@ -107,6 +113,33 @@ async fn not_barred<S: Store>(
             ),
         )),
     }
+}
+
+/// A client whose input was taken a short while ago leaves this round out, where the task says so.
+async fn rested<S: Store>(
+    app: &App<S>,
+    round: &RoundRecord,
+    client: RosterIndex,
+) -> Result<(), Problem> {
+    let rest = round.min_interval_ms;
+    if rest == 0 {
+        return Ok(());
+    }
+    let since = round.opened_at.saturating_sub(rest).saturating_add(1);
+    let last = app.store().last_input(round.task, client, since).await?;
+    let Some(last) = last else { return Ok(()) };
+    let rested = last.saturating_add(rest);
+    let now = app.store().now().await?;
+    let left = rested.saturating_sub(now).div_ceil(1000).max(1);
+    Err(Problem::new(
+        ProblemKind::TooSoon,
+        format!(
+            "the input of client {client} was taken in a round that opened less than {rest} ms \
+             before this one; it takes part in rounds that open in {left} s or later"
+        ),
+    )
+    .retry_after(left)
+    .signed_by(client))
 }
 
 fn same(index: RosterIndex, sender: RosterIndex) -> Result<(), Problem> {

@@ -157,6 +157,7 @@ fn sending<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
         NotOnRoster,
         BadSignature,
         Barred,
+        TooSoon,
         NotInSet,
         ViewMismatch,
         TooFew,

@@ -41,9 +41,10 @@ pub(super) async fn task<S: Store>(
         }
     };
     let received = app.store().count(round.id, phase).await?;
+    let admitted = round.admitted.unwrap_or(task.settings.cohort);
     let expected = rebuilt
         .expected()
-        .unwrap_or(usize::try_from(task.settings.cohort).unwrap_or(usize::MAX));
+        .unwrap_or(usize::try_from(admitted).unwrap_or(usize::MAX));
     let now = app.store().now().await?;
     if !schedule::closes(received, expected, now, deadline) {
         return Ok(Some(Duration::from_millis(deadline.saturating_sub(now))));

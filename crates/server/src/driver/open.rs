@@ -7,7 +7,8 @@ use undertone_protocol::roster::Roster;
 
 use crate::app::App;
 use crate::error::ServerError;
-use crate::store::{NewRound, Store, StoreError, TaskRecord};
+use crate::schedule::{WINDOW, plan};
+use crate::store::{NewRound, Store, StoreError, TaskRecord, TaskSettings};
 use crate::task::TaskView;
 use crate::telemetry;
 
@@ -19,7 +20,17 @@ pub(super) async fn round<S: Store>(app: &App<S>, task: &TaskRecord) -> Result<(
     let mut nonce = [0; 32];
     getrandom::fill(&mut nonce)?;
     let number = RoundNumber(task.rounds_ended.saturating_add(1));
-    let params = TaskView::of(task, &roster).round_params(number, &adapter, length, nonce)?;
+    let past = app.store().past_rounds(task.id, WINDOW).await?;
+    let plan = plan(&task.settings, &past);
+    let planned = TaskSettings {
+        deadlines_ms: plan.deadlines_ms,
+        ..task.settings.clone()
+    };
+    let view = TaskView {
+        settings: &planned,
+        ..TaskView::of(task, &roster)
+    };
+    let params = view.round_params(number, &adapter, length, nonce)?;
     let now = app.store().now().await?;
     let round = NewRound {
         id: params.id(),
@@ -28,6 +39,8 @@ pub(super) async fn round<S: Store>(app: &App<S>, task: &TaskRecord) -> Result<(
         params: params.encoding().to_vec(),
         opened_at: now,
         deadline: now.saturating_add(u64::from(PhaseName::AdvertiseKeys.deadline_ms(&params))),
+        admitted: plan.admitted,
+        min_interval_ms: task.settings.schedule.min_interval_ms,
     };
     if app.store().open_round(&round).await? {
         tracing::info!(task = %task.id, round = %round.id, %number, "round opened");

@@ -43,6 +43,19 @@ pub struct PastRound {
     pub phases: [Option<PastPhase>; 5],
 }
 
+impl PastRound {
+    /// A round of which these phases were opened.
+    pub fn of(phases: [Option<PastPhase>; 5]) -> Self {
+        let [keys, shares, inputs, checks, _] = phases;
+        // Closed for good only where the next phase was opened.
+        Self {
+            clients: shares.and(keys).map_or(0, |keys| keys.received),
+            survivors: checks.and(inputs).map(|inputs| inputs.received),
+            phases,
+        }
+    }
+}
+
 /// What a plan needs to know of a phase of a past round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PastPhase {

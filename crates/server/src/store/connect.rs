@@ -36,6 +36,10 @@ const POSTGRES: &[(i64, &str)] = &[
         7,
         include_str!("../../../../migrations/postgres/0007_replicas.sql"),
     ),
+    (
+        9,
+        include_str!("../../../../migrations/postgres/0009_attendance.sql"),
+    ),
 ];
 const SQLITE: &[(i64, &str)] = &[
     (
@@ -57,6 +61,10 @@ const SQLITE: &[(i64, &str)] = &[
     (
         7,
         include_str!("../../../../migrations/sqlite/0007_replicas.sql"),
+    ),
+    (
+        9,
+        include_str!("../../../../migrations/sqlite/0009_attendance.sql"),
     ),
 ];
 

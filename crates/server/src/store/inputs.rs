@@ -101,8 +101,9 @@ async fn insert(
         .map(|header| (i64::from(header.sender.0), header.bytes.as_slice()))
         .unzip();
     let rows = sqlx::query(
-        "INSERT INTO messages (round, phase, sender, bytes) \
-         SELECT $1, $2, * FROM unnest($3::bigint[], $4::bytea[]) \
+        "INSERT INTO messages (round, phase, sender, bytes, received_at) \
+         SELECT $1, $2, sender, bytes, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint \
+         FROM unnest($3::bigint[], $4::bytea[]) AS new (sender, bytes) \
          ON CONFLICT (round, phase, sender) DO NOTHING RETURNING sender",
     )
     .bind(round.as_bytes().as_slice())

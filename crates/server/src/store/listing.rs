@@ -131,17 +131,11 @@ pub(super) async fn rounds(
 }
 
 fn round(row: &Row) -> Result<RoundSummary> {
-    let standing = match row.get::<&str, _>("state")? {
-        "open" => RoundStanding::Open,
-        "finished" => RoundStanding::Finished,
-        "failed" => RoundStanding::Failed,
-        other => return Err(corrupt(format!("round state {other}"))),
-    };
     let received: Option<&str> = row.get("received")?;
     Ok(RoundSummary {
         id: digest(row, "id")?,
         number: RoundNumber(number(row, "number")?),
-        standing,
+        standing: standing(row)?,
         phase: phase(row, "phase")?,
         deadline: number(row, "deadline")?,
         opened_at: number(row, "opened_at")?,
@@ -151,6 +145,16 @@ fn round(row: &Row) -> Result<RoundSummary> {
         transcript: optional_digest(row, "transcript")?,
         model: optional_digest(row, "model")?,
         erased_at: time(row, "erased_at")?,
+    })
+}
+
+/// How a round stands.
+pub(super) fn standing(row: &Row) -> Result<RoundStanding> {
+    Ok(match row.get::<&str, _>("state")? {
+        "open" => RoundStanding::Open,
+        "finished" => RoundStanding::Finished,
+        "failed" => RoundStanding::Failed,
+        other => return Err(corrupt(format!("round state {other}"))),
     })
 }
 

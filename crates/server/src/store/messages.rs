@@ -87,8 +87,12 @@ pub(super) async fn insert(
     message: &StoredMessage,
 ) -> Result<bool> {
     let inserted = session
-        .query(
-            "INSERT INTO messages (round, phase, sender, bytes) VALUES ($1, $2, $3, $4) \
+        .query_locking(
+            "INSERT INTO messages (round, phase, sender, bytes, received_at) \
+             VALUES ($1, $2, $3, $4, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) \
+             ON CONFLICT (round, phase, sender) DO NOTHING",
+            "INSERT INTO messages (round, phase, sender, bytes, received_at) \
+             VALUES ($1, $2, $3, $4, CAST(unixepoch('subsec') * 1000 AS INTEGER)) \
              ON CONFLICT (round, phase, sender) DO NOTHING",
         )
         .bind(round.as_bytes().as_slice())

@@ -5,6 +5,7 @@
 //! promise: when a method returns `Ok`, what it says is durable.
 
 mod actor;
+mod attendance;
 mod audit;
 mod clock;
 mod columns;
@@ -29,6 +30,7 @@ mod tokens;
 use std::future::Future;
 
 pub use actor::Actor;
+pub use attendance::{Attended, ClientRound};
 pub use control::{ControlOutcome, TaskControl};
 pub use enrolment::{EnrolOutcome, EnrolmentRecord, NewInvitations};
 pub use leases::{Leases, ReplicaId};
@@ -51,6 +53,7 @@ use undertone_protocol::vector::{Ring, RingVector};
 
 use crate::audit::{self as log, Event};
 use crate::auth::{SecretHash, TokenId};
+use crate::schedule::PastRound;
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -333,6 +336,41 @@ pub trait Store: Clone + Send + Sync + 'static {
         outcome: &Outcome,
         now: u64,
     ) -> impl Future<Output = Result<bool>> + Send;
+
+    /// The last rounds of a task that ended, at most `limit`, the latest first: what the next one
+    /// is planned from.
+    fn past_rounds(
+        &self,
+        task: TaskId,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<PastRound>>> + Send;
+
+    /// Notes a straggler: a client's message came after its phase had closed. Returns whether it
+    /// is the first of this client in this phase.
+    fn note_late(
+        &self,
+        round: RoundId,
+        phase: PhaseName,
+        client: RosterIndex,
+    ) -> impl Future<Output = Result<bool>> + Send;
+
+    /// At most `limit` rounds of a task with numbers above `after` from which anything of a client
+    /// came, in that order.
+    fn client_rounds(
+        &self,
+        task: TaskId,
+        client: RosterIndex,
+        after: u32,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<ClientRound>>> + Send;
+
+    /// When the latest round opened, not before `since`, in which a client's input was taken.
+    fn last_input(
+        &self,
+        task: TaskId,
+        client: RosterIndex,
+        since: u64,
+    ) -> impl Future<Output = Result<Option<u64>>> + Send;
 
     /// Appends an entry to the audit log that records no change of the store itself. (Changes of
     /// the store append theirs in their own transaction.)

@@ -178,6 +178,11 @@ pub struct NewRound {
     pub opened_at: u64,
     /// When AdvertiseKeys closes at the latest.
     pub deadline: u64,
+    /// AdvertiseKeys closes once so many clients are there.
+    pub admitted: u32,
+    /// How long a client rests from the opening of a round that took its input to that of the
+    /// next, in milliseconds.
+    pub min_interval_ms: u64,
 }
 
 /// Where a round stands.
@@ -214,6 +219,11 @@ pub struct RoundRecord {
     pub state: RoundState,
     /// When it opened.
     pub opened_at: u64,
+    /// AdvertiseKeys closes once so many clients are there; none in rounds of earlier versions.
+    pub admitted: Option<u32>,
+    /// How long a client rests from the opening of a round that took its input to that of the
+    /// next, in milliseconds.
+    pub min_interval_ms: u64,
     /// When it ended.
     pub ended_at: Option<u64>,
 }

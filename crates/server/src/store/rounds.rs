@@ -13,8 +13,8 @@ use super::columns::{
 use super::history::{self, Subject};
 use super::session::{Pools, Row, Session, locking};
 use super::{
-    NewRound, Outcome, Result, RoundRecord, RoundState, Signal, StoreError, StoredResult, messages,
-    tasks,
+    NewRound, Outcome, Result, RoundRecord, RoundState, Signal, StoreError, StoredResult,
+    attendance, messages, tasks,
 };
 
 pub(super) async fn open(pools: &Pools, round: &NewRound) -> Result<bool> {
@@ -38,8 +38,8 @@ pub(super) async fn open(pools: &Pools, round: &NewRound) -> Result<bool> {
     let opened = session
         .query(
             "INSERT INTO rounds (id, task, number, params, state, phase, deadline, opened_at, \
-                 model) \
-             VALUES ($1, $2, $3, $4, 'open', $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+                 model, admitted, min_interval_ms) \
+             VALUES ($1, $2, $3, $4, 'open', $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
         )
         .bind(round.id.as_bytes().as_slice())
         .bind(round.task.as_bytes().as_slice())
@@ -49,9 +49,13 @@ pub(super) async fn open(pools: &Pools, round: &NewRound) -> Result<bool> {
         .bind(signed(round.deadline))
         .bind(signed(round.opened_at))
         .bind(task.get::<&[u8], _>("model")?)
+        .bind(i64::from(round.admitted))
+        .bind(signed(round.min_interval_ms))
         .execute()
         .await?;
     if opened == 1 {
+        let (phase, deadline) = (PhaseName::AdvertiseKeys, round.deadline);
+        attendance::opened(&mut session, round.id, phase, deadline, round.admitted).await?;
         history::opened(&mut session, round).await?;
         session.notify(Signal::Changed(round.task)).await?;
     }
@@ -116,6 +120,9 @@ pub(super) async fn close_phase(
         .execute()
         .await?;
     if closed == 1 {
+        // Who answered in a phase is awaited in the next.
+        let received = attendance::closed(&mut session, round, from).await?;
+        attendance::opened(&mut session, round, to, deadline, received).await?;
         subject.closed(&mut session, from).await?;
         session.notify(Signal::Changed(subject.task)).await?;
     }
@@ -170,6 +177,7 @@ pub(super) async fn conclude(
         Outcome::Failed { .. } => before,
     };
     let models = (before, model);
+    attendance::concluded(session, round, phase).await?;
     subject.ended(session, phase, outcome, models).await?;
     erase(session, round).await?;
     match outcome {
@@ -302,6 +310,7 @@ fn record(row: &Row) -> Result<RoundRecord> {
         other => return Err(corrupt(format!("round state {other}"))),
     };
     let ended_at: Option<i64> = row.get("ended_at")?;
+    let admitted: Option<i64> = row.get("admitted")?;
     Ok(RoundRecord {
         id: digest(row, "id")?,
         task: digest(row, "task")?,
@@ -309,6 +318,8 @@ fn record(row: &Row) -> Result<RoundRecord> {
         params: row.get("params")?,
         state,
         opened_at: number(row, "opened_at")?,
+        min_interval_ms: number(row, "min_interval_ms")?,
+        admitted: admitted.map(u32::try_from).transpose().map_err(corrupt)?,
         ended_at: ended_at.map(u64::try_from).transpose().map_err(corrupt)?,
     })
 }

@@ -9,14 +9,15 @@ use undertone_protocol::vector::{Ring, RingVector};
 use super::retry::{answered, step};
 use super::session::Pools;
 use super::{
-    Actor, AuditEntry, ControlOutcome, EnrolOutcome, EnrolmentRecord, Leases, Listener,
+    Actor, AuditEntry, ClientRound, ControlOutcome, EnrolOutcome, EnrolmentRecord, Leases, Listener,
     NewInvitations, NewRound, NewTask, NewToken, Outcome, PackedInput, PoolUse, PutOutcome,
     ReplicaId, Result, RoundRecord, RoundSummary, Signal, Store, StoredMessage, TaskControl,
-    TaskRecord, TaskSummary, TokenRecord, audit, clock, connect, control, enrolment, inputs,
+    TaskRecord, TaskSummary, TokenRecord, attendance, audit, clock, connect, control, enrolment, inputs,
     leases, listing, messages, rounds, sums, tasks, tokens,
 };
 use crate::audit::{self as log, Event};
 use crate::auth::{SecretHash, TokenId};
+use crate::schedule::PastRound;
 
 /// A [`Store`] in Postgres or in an SQLite file, by its address.
 ///
@@ -123,6 +124,42 @@ impl Store for AnyStore {
     async fn round_page(&self, task: TaskId, after: u32, limit: u32) -> Result<Vec<RoundSummary>> {
         let page = || listing::rounds(&self.pools, task, after, limit);
         step("round_page", page).await
+    }
+
+    async fn past_rounds(&self, task: TaskId, limit: u32) -> Result<Vec<PastRound>> {
+        let past = || attendance::past(&self.pools, task, limit);
+        step("past_rounds", past).await
+    }
+
+    async fn note_late(
+        &self,
+        round: RoundId,
+        phase: PhaseName,
+        client: RosterIndex,
+    ) -> Result<bool> {
+        let note = || attendance::late(&self.pools, round, phase, client);
+        step("note_late", note).await
+    }
+
+    async fn client_rounds(
+        &self,
+        task: TaskId,
+        client: RosterIndex,
+        after: u32,
+        limit: u32,
+    ) -> Result<Vec<ClientRound>> {
+        let page = || attendance::of_client(&self.pools, task, client, after, limit);
+        step("client_rounds", page).await
+    }
+
+    async fn last_input(
+        &self,
+        task: TaskId,
+        client: RosterIndex,
+        since: u64,
+    ) -> Result<Option<u64>> {
+        let last = || attendance::last_input(&self.pools, task, client, since);
+        step("last_input", last).await
     }
 
     async fn control_task(

@@ -60,6 +60,8 @@ pub(crate) fn new_round(task: TaskId, number: u32) -> NewRound {
         params: random::<40>().to_vec(),
         opened_at: NOW + 1,
         deadline: NOW + 1000,
+        admitted: 3,
+        min_interval_ms: 0,
     }
 }
 

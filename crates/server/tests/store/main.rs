@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 mod addresses;
+mod attendance;
 mod audit;
 mod concurrency;
 mod control;
@@ -61,6 +62,9 @@ async fn conformance<S: Store>(store: &S) {
     leases::are_held_by_one_until_they_run_out(store).await;
     leases::of_tasks_that_are_over_are_dropped(store).await;
     leases::one_of_many_holds_each(store).await;
+    attendance::is_kept_beyond_the_messages(store).await;
+    attendance::is_what_rounds_are_planned_from(store).await;
+    attendance::tells_when_a_client_gave_input_last(store).await;
     audit::every_change_leaves_its_entry(store).await;
     audit::failed_rounds_say_what_they_revealed(store).await;
     audit::what_was_not_done_leaves_none(store).await;

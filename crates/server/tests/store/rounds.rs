@@ -51,6 +51,8 @@ pub(crate) async fn opened_in_order_one_at_a_time<S: Store>(store: &S) {
         },
         opened_at: round.opened_at,
         ended_at: None,
+        admitted: Some(round.admitted),
+        min_interval_ms: round.min_interval_ms,
     };
     assert_eq!(store.round(round.id).await.unwrap().as_ref(), Some(&record));
     assert_eq!(store.open_round_of(task.id).await.unwrap(), Some(record));

@@ -2,6 +2,7 @@
 //! token, with the right that its handler names; a client enrols with a one-time token instead.
 
 mod audit;
+mod clients;
 mod create;
 mod enrolments;
 mod results;
@@ -122,6 +123,13 @@ pub(super) fn routes<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
             UnknownRound,
             PhaseNotOpen,
             Erased
+        ))
+        .routes(handler!(
+            clients::rounds::<S>,
+            Unauthorized,
+            Forbidden,
+            BadRequest,
+            UnknownTask
         ))
         .routes(handler!(tokens::list::<S>, Unauthorized, Forbidden))
         .routes(handler!(
