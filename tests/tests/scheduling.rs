@@ -30,6 +30,7 @@ async fn summary(running: Running) -> Summary {
 async fn over_selection(database: Database) {
     let task = Task::with(database.url(), (6, 1), LENGTH, |settings| {
         settings.schedule.survivors = Some(5);
+        settings.graph.dropout = 0.0;
     })
     .await;
     let server = task.serve().await;
