@@ -9,11 +9,11 @@ use undertone_protocol::vector::{Ring, RingVector};
 use super::retry::{answered, step};
 use super::session::Pools;
 use super::{
-    Actor, AuditEntry, ClientRound, ControlOutcome, EnrolOutcome, EnrolmentRecord, Leases, Listener,
-    NewInvitations, NewRound, NewTask, NewToken, Outcome, PackedInput, PoolUse, PutOutcome,
-    ReplicaId, Result, RoundRecord, RoundSummary, Signal, Store, StoredMessage, TaskControl,
-    TaskRecord, TaskSummary, TokenRecord, attendance, audit, clock, connect, control, enrolment, inputs,
-    leases, listing, messages, rounds, sums, tasks, tokens,
+    Actor, AuditEntry, ClientRound, ControlOutcome, EnrolOutcome, EnrolmentRecord, Leases,
+    Listener, NewInvitations, NewRound, NewTask, NewToken, Outcome, PackedInput, PoolUse,
+    PutOutcome, ReplicaId, Result, RoundRecord, RoundSummary, Signal, Store, StoredMessage,
+    TaskControl, TaskRecord, TaskSummary, TokenRecord, attendance, audit, clock, connect, control,
+    enrolment, inputs, leases, listing, messages, rounds, sums, tasks, tokens,
 };
 use crate::audit::{self as log, Event};
 use crate::auth::{SecretHash, TokenId};
