@@ -17,6 +17,7 @@ use undertone_protocol::audit::{Chain, Follower, content_digest};
 use undertone_server::audit::{Actor, Event};
 use undertone_server::driver::now_ms;
 use undertone_server::store::{self, Store, TaskControl};
+use undertone_tests::cli::Cli;
 use undertone_tests::client::{Inputs, spawn};
 use undertone_tests::database::Database;
 use undertone_tests::task::Task;
@@ -337,6 +338,44 @@ async fn an_export_shows_what_was_changed() {
     assert!(seen.unwrap_err().contains("history was rewritten"));
     let unknown = audit(&finished, &["show", &"00".repeat(16)]);
     assert!(unknown.unwrap_err().contains("has no chain"));
+}
+
+/// Over the admin API the log is the same; and what a client did in which round is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_service_tells_an_auditor() {
+    let finished = Finished::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (served, stored) = (path("served"), path("stored"));
+    let admin = Cli::new(BINARY, &finished.server, finished.database.url());
+    audit(
+        &finished,
+        &["export", "--chain", "service", "--out", &stored],
+    )
+    .unwrap();
+    admin.succeeds(&["audit", "export", "--chain", "service", "--out", &served]);
+    let chain = |file: &str| -> Vec<String> {
+        let text = std::fs::read_to_string(file).unwrap();
+        let lines = text.lines().filter(|line| !line.contains("signed_head"));
+        lines.map(str::to_owned).collect()
+    };
+    // The token was made after the service had started, and before the first export.
+    assert_eq!(chain(&served), chain(&stored));
+    admin.succeeds(&["audit", "verify"]);
+    admin.succeeds(&["audit", "verify", &served]);
+
+    let id = finished.task.id.to_string();
+    let shown = admin.succeeds(&["audit", "show", &id]);
+    assert!(shown.contains("round-finished"), "{shown}");
+    let rounds = admin.json(&["task", "client", &id, "1"]);
+    assert_eq!(rounds[0]["gave_input"], true);
+    assert_eq!(rounds[0]["messages"].as_array().unwrap().len(), 5);
+    let line = admin.succeeds(&["task", "client", &id, "1"]);
+    assert!(line.contains("gave its input"), "{line}");
+    assert_eq!(
+        admin.json(&["task", "client", &id, "99"]),
+        serde_json::json!([])
+    );
 }
 
 async fn until(done: impl AsyncFn() -> bool) {

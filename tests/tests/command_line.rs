@@ -67,6 +67,7 @@ fn every_help_has_examples_and_fits_a_terminal() {
         &["task", "resume"],
         &["task", "cancel"],
         &["task", "rounds"],
+        &["task", "client"],
         &["task", "result"],
         &["task", "roster"],
         &["token", "create"],

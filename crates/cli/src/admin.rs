@@ -20,8 +20,9 @@ pub(crate) const DEFAULT_SERVER: &str = "http://127.0.0.1:8470";
 /// the machine.
 const TOKEN: &str = "UNDERTONE_TOKEN";
 
+/// How the service is reached.
 #[derive(Debug, Args)]
-pub(crate) struct AdminArgs {
+pub(crate) struct ServerArgs {
     /// The service, https:// (or http:// on this machine)
     #[arg(long, value_name = "URL", env = "UNDERTONE_SERVER", default_value = DEFAULT_SERVER)]
     pub(crate) server: String,
@@ -31,12 +32,18 @@ pub(crate) struct AdminArgs {
     /// Allow plain http to other machines (for test networks: the token can be read on the way)
     #[arg(long)]
     pub(crate) allow_plain_http: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AdminArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-impl AdminArgs {
+impl ServerArgs {
     pub(crate) fn client(&self) -> Result<AdminClient, CliError> {
         let mut config = AdminConfig::new(&self.server, self.token()?);
         config.allow_plain_http = self.allow_plain_http;
@@ -54,6 +61,12 @@ impl AdminArgs {
                  is none yet, `undertone token create --database URL` makes the first one"
             ))
         })
+    }
+}
+
+impl AdminArgs {
+    pub(crate) fn client(&self) -> Result<AdminClient, CliError> {
+        self.server.client()
     }
 
     /// Prints `value` as JSON if that is wanted; returns whether it did.

@@ -13,7 +13,7 @@ use undertone_client::admin::{AdminClient, NewTask, TaskDetail};
 use undertone_client::lora::first_adapter;
 use undertone_privacy::Mechanism;
 use undertone_protocol::adapter::Adapter;
-use undertone_protocol::id::TaskId;
+use undertone_protocol::id::{RosterIndex, TaskId};
 use undertone_training::{Encoder, TrainingConfig};
 
 use crate::admin::AdminArgs;
@@ -47,6 +47,17 @@ pub(crate) enum TaskCommand {
     /// List a task's rounds
     #[command(after_help = "Example:\n  undertone task rounds 5d0f8e0c3b1a4f6e9d2c7b8a90817263")]
     Rounds(One),
+    /// List the rounds from which anything of a client came
+    #[command(
+        after_help = "Example:\n  undertone task client 5d0f8e0c3b1a4f6e9d2c7b8a90817263 12\n\n\
+        12 is the client's index in the roster; `undertone task roster` lists them."
+    )]
+    Client {
+        #[command(flatten)]
+        one: One,
+        /// The client's roster index
+        index: u32,
+    },
     /// Show what came of a round, and save the adapter after it (safetensors)
     #[command(after_help = RESULT_HELP)]
     Result {
@@ -177,6 +188,7 @@ pub(crate) fn run(command: &TaskCommand, out: &mut impl Write) -> Result<(), Cli
                 controlled(one, &now, out)
             }
             TaskCommand::Rounds(one) => show::rounds(one, out).await,
+            TaskCommand::Client { one, index } => show::client(one, RosterIndex(*index), out).await,
             TaskCommand::Result {
                 one,
                 round,

@@ -17,14 +17,16 @@ use crate::error::CliError;
 const HELP: &str = "\
 Examples:
   Keep the whole log, and check it on another machine:
-    undertone audit export --out audit.jsonl
+    undertone audit export --server https://aggregator.example --out audit.jsonl
     undertone audit verify audit.jsonl
 
   Check it against what a client remembers of it (audit/TASK.json in its state folder):
     undertone audit verify audit.jsonl --remembered audit/5d0f....json
 
   What happened in a task:
-    undertone audit show 5d0f...";
+    undertone audit show 5d0f...
+
+The service is asked with an admin token of scope `audit` (UNDERTONE_TOKEN), or its database is read.";
 
 /// Export, check and read the audit log.
 #[derive(Debug, Subcommand)]

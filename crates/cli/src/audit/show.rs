@@ -22,7 +22,7 @@ pub(crate) struct ShowArgs {
     /// At most so many entries
     #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
     limit: u64,
-    /// Read an exported log, or - for standard input (default: the service's database)
+    /// Read an exported log, or - for standard input (default: ask the service)
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Print JSON lines

@@ -24,7 +24,7 @@ by someone who has the service's audit key. Heads that clients, or you, remember
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// The exported log, or - for standard input (default: the service's database)
+    /// The exported log, or - for standard input (default: ask the service)
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// The key that must have signed (default: one and the same key, whichever it is)

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use undertone_client::admin::{Round, RoundDetail};
+use undertone_protocol::id::RosterIndex;
 
 use super::One;
 use crate::admin::{AdminArgs, away, span};
@@ -56,6 +57,32 @@ pub(super) async fn rounds(one: &One, out: &mut impl Write) -> Result<(), CliErr
     }
     for round in &rounds {
         writeln!(out, "round {:<4} {}", round.number, line(round))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn client(
+    one: &One,
+    client: RosterIndex,
+    out: &mut impl Write,
+) -> Result<(), CliError> {
+    let rounds = one.admin.client()?.client_rounds(one.task, client).await?;
+    if one.admin.print(&rounds, out)? {
+        return Ok(());
+    }
+    for round in &rounds {
+        let input = if round.gave_input {
+            "gave its input"
+        } else {
+            "no input"
+        };
+        let answers = round.messages.iter().map(|message| {
+            let late = if message.late { ", too late" } else { "" };
+            format!("{} after {} ms{late}", message.phase, message.latency_ms)
+        });
+        let answers = answers.collect::<Vec<_>>().join("; ");
+        let (number, state) = (round.number, round.state.text());
+        writeln!(out, "round {number:<4} {state:<9} {input:<14}  {answers}")?;
     }
     Ok(())
 }

@@ -12,6 +12,8 @@
 //! # }
 //! ```
 
+mod audit;
+mod clients;
 mod enrolments;
 mod rounds;
 mod tasks;
@@ -34,6 +36,8 @@ use crate::error::{ClientError, RequestError};
 use crate::http::{Http, Method, Request};
 use crate::problem::tidy;
 
+pub use audit::{AuditEntry, AuditPage};
+pub use clients::{ClientMessage, ClientRound};
 pub use enrolments::{Enrolment, EnrolmentState, Invitation, Invitations, Invite};
 pub use rounds::{Dropouts, Outcome, Round, RoundDetail, SetAside};
 pub use tasks::{NewTask, Task, TaskDetail, TaskState};

@@ -63,6 +63,15 @@ struct HeadLine {
 }
 
 impl Record {
+    /// The first line of an export of the chains that were asked for, or of all where none was.
+    pub fn manifest(all: &[Chain], asked: &[Chain]) -> Self {
+        let chains = if asked.is_empty() { all } else { asked };
+        Self::Manifest {
+            complete: all.iter().all(|chain| chains.contains(chain)),
+            chains: chains.to_vec(),
+        }
+    }
+
     /// The line, without its newline.
     ///
     /// # Errors

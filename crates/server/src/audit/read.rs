@@ -10,17 +10,12 @@ use crate::store::Store;
 /// Entries read at a time.
 const PAGE: u32 = 500;
 
-/// The chains that an export names: those asked for, or all; and whether these are all.
+/// All chains.
 ///
 /// # Errors
 /// The database failed.
-pub async fn manifest<S: Store>(store: &S, asked: &[Chain]) -> Result<Record, ServerError> {
-    let all = store.audit_chains().await?;
-    let chains = if asked.is_empty() { &all } else { asked };
-    Ok(Record::Manifest {
-        complete: all.iter().all(|chain| chains.contains(chain)),
-        chains: chains.to_vec(),
-    })
+pub async fn chains<S: Store>(store: &S) -> Result<Vec<Chain>, ServerError> {
+    Ok(store.audit_chains().await?)
 }
 
 /// Gives a chain's entries to `take`, from the first on, and then its head, signed with `key`.
