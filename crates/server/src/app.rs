@@ -17,7 +17,7 @@ use crate::error::ServerError;
 use crate::phases::Phases;
 use crate::store::{ReplicaId, Store};
 use crate::upload::Uploads;
-use crate::{api, telemetry};
+use crate::{api, retention, telemetry};
 
 /// What requests and the driver share. Nothing in it is the only copy of anything: after a
 /// restart all of it is computed again from the store.
@@ -137,6 +137,7 @@ pub async fn serve<S: Store>(
 ) -> Result<(), ServerError> {
     audit::start(&app).await?;
     let refusals = tokio::spawn(audit::refusals::run(app.clone()));
+    let retention = tokio::spawn(retention::run(app.clone()));
     let telemetry = telemetry::serve(&app).await?;
     let driver = Driver::start(&app);
     let closing = app.clone();
@@ -150,6 +151,7 @@ pub async fn serve<S: Store>(
         .await;
     driver.stop(&app).await;
     refusals.abort();
+    retention.abort();
     // What was counted since the last entry.
     app.audit().refusals().write(app.store()).await;
     drop(telemetry);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::driver::DriverSettings;
+use crate::retention::RetentionSettings;
 use crate::telemetry::{LogSettings, MetricsSettings, OtelSettings};
 use crate::upload::UploadSettings;
 
@@ -27,6 +28,8 @@ pub struct Settings {
     pub metrics: MetricsSettings,
     /// Where traces are sent.
     pub otel: OtelSettings,
+    /// How long things are kept.
+    pub retention: RetentionSettings,
     /// How masked inputs are taken in.
     pub upload: UploadSettings,
 }
@@ -51,6 +54,7 @@ impl Default for Settings {
             log: LogSettings::default(),
             metrics: MetricsSettings::default(),
             otel: OtelSettings::default(),
+            retention: RetentionSettings::default(),
             upload: UploadSettings::default(),
         }
     }

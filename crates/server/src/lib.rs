@@ -11,6 +11,7 @@
 //! | how a phase is rebuilt after a restart | [`phases`] |
 //! | the running service | [`app`] |
 //! | what happened, for those who look later | [`audit`] |
+//! | what is not kept for ever | [`retention`] |
 //! | what an operator can set | [`config`] |
 //! | what an operator sees | [`telemetry`] |
 //! | how a masked input gets into the sum | [`upload`] |
@@ -27,6 +28,7 @@ pub mod driver;
 pub mod error;
 pub mod phases;
 pub mod problem;
+pub mod retention;
 pub mod schedule;
 pub mod store;
 pub mod task;

@@ -86,8 +86,18 @@ fn reading<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
         .routes(handler!(tasks::mechanism::<S>, BadRequest, UnknownTask))
         .routes(handler!(tasks::adapter::<S>, BadRequest, UnknownTask))
         .routes(handler!(tasks::round::<S>, BadRequest, UnknownTask))
-        .routes(handler!(rounds::params::<S>, BadRequest, UnknownRound))
-        .routes(handler!(rounds::adapter::<S>, BadRequest, UnknownRound))
+        .routes(handler!(
+            rounds::params::<S>,
+            BadRequest,
+            UnknownRound,
+            Erased
+        ))
+        .routes(handler!(
+            rounds::adapter::<S>,
+            BadRequest,
+            UnknownRound,
+            Erased
+        ))
         .routes(handler!(rounds::status::<S>, BadRequest, UnknownRound))
         .routes(handler!(
             rounds::directory::<S>,
@@ -132,7 +142,8 @@ fn reading<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
             BadRequest,
             UnknownRound,
             PhaseNotOpen,
-            RoundEnded
+            RoundEnded,
+            Erased
         ))
         .routes(handler!(audit::head::<S>, BadRequest, UnknownTask))
         .routes(handler!(audit::links::<S>, BadRequest, UnknownTask))

@@ -19,7 +19,7 @@ use crate::audit::{self, Chain, SignedHeadJson};
 use crate::driver::now_ms;
 use crate::phases::Phase;
 use crate::problem::{Problem, ProblemKind};
-use crate::store::{RoundRecord, RoundState, Store, StoreError, StoredResult};
+use crate::store::{RoundRecord, RoundState, Store, StoredResult};
 use undertone_protocol::params::RoundParams;
 
 type AppState<S> = State<Arc<App<S>>>;
@@ -34,7 +34,21 @@ pub(super) async fn params<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,
 ) -> Result<Response, Problem> {
-    Ok(binary(find(&app, &id).await?.params))
+    let round = find(&app, &id).await?;
+    kept(&round)?;
+    Ok(binary(round.params))
+}
+
+/// That the round's parameters and sum are still there.
+fn kept(round: &RoundRecord) -> Result<(), Problem> {
+    if round.erased_at.is_none() {
+        return Ok(());
+    }
+    let detail = format!(
+        "what round {} left was erased, its time being over",
+        round.id
+    );
+    Err(Problem::new(ProblemKind::Erased, detail))
 }
 
 /// The adapter that the round starts from.
@@ -48,11 +62,12 @@ pub(super) async fn adapter<S: Store>(
     Path(id): Id,
 ) -> Result<Response, Problem> {
     let round = find(&app, &id).await?;
+    kept(&round)?;
     let model = RoundParams::decode(&round.params)?.model;
     let adapter = app.store().adapter(round.task, model).await?;
-    Ok(binary(adapter.ok_or_else(|| {
-        StoreError::Missing(format!("adapter {model}"))
-    })?))
+    let detail = || format!("adapter {model} was erased, its time being over");
+    let adapter = adapter.ok_or_else(|| Problem::new(ProblemKind::Erased, detail()))?;
+    Ok(binary(adapter))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -280,7 +295,9 @@ pub(super) async fn sum<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,
 ) -> Result<Response, Problem> {
-    match find(&app, &id).await?.state {
+    let round = find(&app, &id).await?;
+    kept(&round)?;
+    match round.state {
         RoundState::Finished(result) => Ok(binary(result.sum)),
         RoundState::Failed { reason } => Err(Problem::new(
             ProblemKind::RoundEnded,

@@ -18,6 +18,7 @@ mod leases;
 mod listing;
 mod messages;
 mod records;
+mod retention;
 mod retry;
 mod rounds;
 mod session;
@@ -40,6 +41,7 @@ pub use records::{
     RoundRecord, RoundState, StoredMessage, StoredResult, TaskRecord, TaskSettings, TaskState,
     TaskStatus,
 };
+pub use retention::Old;
 pub use session::PoolUse;
 pub use signals::{Listener, Signal};
 pub use sql::AnyStore;
@@ -371,6 +373,11 @@ pub trait Store: Clone + Send + Sync + 'static {
         client: RosterIndex,
         since: u64,
     ) -> impl Future<Output = Result<Option<u64>>> + Send;
+
+    /// Erases one batch of what is left of things that ended, or expired, before `before`; returns
+    /// how many they were: 0 if there are no more, or other processes are at them. The audit log is
+    /// never cut.
+    fn erase(&self, what: Old, before: u64, now: u64) -> impl Future<Output = Result<u64>> + Send;
 
     /// Appends an entry to the audit log that records no change of the store itself. (Changes of
     /// the store append theirs in their own transaction.)

@@ -226,6 +226,8 @@ pub struct RoundRecord {
     pub min_interval_ms: u64,
     /// When it ended.
     pub ended_at: Option<u64>,
+    /// When its parameters, messages and sum were erased.
+    pub erased_at: Option<u64>,
 }
 
 /// A client's message as it came.

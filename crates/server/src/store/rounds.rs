@@ -321,5 +321,6 @@ fn record(row: &Row) -> Result<RoundRecord> {
         min_interval_ms: number(row, "min_interval_ms")?,
         admitted: admitted.map(u32::try_from).transpose().map_err(corrupt)?,
         ended_at: ended_at.map(u64::try_from).transpose().map_err(corrupt)?,
+        erased_at: super::tokens::time(row, "erased_at")?,
     })
 }

@@ -10,10 +10,10 @@ use super::retry::{answered, step};
 use super::session::Pools;
 use super::{
     Actor, AuditEntry, ClientRound, ControlOutcome, EnrolOutcome, EnrolmentRecord, Leases,
-    Listener, NewInvitations, NewRound, NewTask, NewToken, Outcome, PackedInput, PoolUse,
+    Listener, NewInvitations, NewRound, NewTask, NewToken, Old, Outcome, PackedInput, PoolUse,
     PutOutcome, ReplicaId, Result, RoundRecord, RoundSummary, Signal, Store, StoredMessage,
     TaskControl, TaskRecord, TaskSummary, TokenRecord, attendance, audit, clock, connect, control,
-    enrolment, inputs, leases, listing, messages, rounds, sums, tasks, tokens,
+    enrolment, inputs, leases, listing, messages, retention, rounds, sums, tasks, tokens,
 };
 use crate::audit::{self as log, Event};
 use crate::auth::{SecretHash, TokenId};
@@ -310,6 +310,11 @@ impl Store for AnyStore {
     ) -> Result<bool> {
         let end = || rounds::end(&self.pools, round, phase, outcome, now);
         step("end_round", end).await
+    }
+
+    async fn erase(&self, what: Old, before: u64, now: u64) -> Result<u64> {
+        let erase = || retention::erase(&self.pools, what, before, now);
+        step("erase", erase).await
     }
 
     async fn append_audit(&self, chain: Chain, actor: &log::Actor, event: &Event) -> Result<Head> {

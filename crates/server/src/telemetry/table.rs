@@ -13,6 +13,7 @@
 use undertone_protocol::aggregator::PhaseName;
 
 use crate::problem::ProblemKind;
+use crate::store::Old;
 
 /// What a metric is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -131,6 +132,10 @@ fn chains() -> Vec<&'static str> {
     vec!["service", "task"]
 }
 
+fn olds() -> Vec<&'static str> {
+    Old::ALL.iter().map(|old| old.text()).collect()
+}
+
 fn versions() -> Vec<&'static str> {
     vec![env!("CARGO_PKG_VERSION")]
 }
@@ -217,6 +222,12 @@ metrics! {
     /// Entries written to the audit log, undone ones included.
     AUDIT_ENTRIES = "undertone_audit_entries_total", Kind::Counter, "",
         [listed("chain", chains)];
+
+    /// Rounds, adapters, enrolments and tokens that were erased because their time was up.
+    RETENTION_ERASED = "undertone_retention_erased_total", Kind::Counter, "",
+        [listed("what", olds)];
+    /// Failures to erase what is due; the next sweep tries again.
+    RETENTION_FAILURES = "undertone_retention_failures_total", Kind::Counter, "", [];
 
     /// Answered requests, by route (its template), method and status.
     HTTP_REQUESTS = "undertone_http_requests_total", Kind::Counter, "",

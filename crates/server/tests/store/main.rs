@@ -17,6 +17,7 @@ mod inputs;
 mod leases;
 mod messages;
 mod postgres;
+mod retention;
 mod rounds;
 mod schema;
 mod tasks;
@@ -72,6 +73,10 @@ async fn conformance<S: Store>(store: &S) {
     audit::appended_at_once_make_one_chain(store, store).await;
     audit::pages_and_chains(store).await;
     enrolment::of_keys_at_once_one_gets_in(store, store).await;
+    retention::rounds_lose_what_is_large(store).await;
+    retention::old_adapters_go_and_the_current_one_stays(store).await;
+    retention::tokens_go_after_their_time(store).await;
+    retention::many_sweep_at_once(store, store).await;
     audit::the_key_is_made_once(store).await;
 }
 
@@ -97,6 +102,7 @@ async fn postgres_conforms() {
     concurrency::two_stores_share_rounds(&store, &other).await;
     audit::appended_at_once_make_one_chain(&store, &other).await;
     enrolment::of_keys_at_once_one_gets_in(&store, &other).await;
+    retention::many_sweep_at_once(&store, &other).await;
     other.close().await;
     store.close().await;
     database.drop().await;

@@ -53,6 +53,7 @@ pub(crate) async fn opened_in_order_one_at_a_time<S: Store>(store: &S) {
         ended_at: None,
         admitted: Some(round.admitted),
         min_interval_ms: round.min_interval_ms,
+        erased_at: None,
     };
     assert_eq!(store.round(round.id).await.unwrap().as_ref(), Some(&record));
     assert_eq!(store.open_round_of(task.id).await.unwrap(), Some(record));
