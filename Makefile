@@ -46,7 +46,7 @@ fuzz-smoke: ## Fuzz each target for 5 s.
 	scripts/fuzz.sh 5
 
 layering: ## Check who imports whom.
-	$(CARGO) test -p undertone-tests --test layering
+	$(CARGO) test --workspace --all-features --test layering
 
 deny: ## Check licences, bans and sources of all dependencies.
 	scripts/cargo-deny.sh check bans licenses sources

@@ -31,7 +31,8 @@ if ! "$venv/bin/schemathesis" --version 2>/dev/null | grep -q "$version"; then
     fi
 fi
 
-cargo build --quiet -p undertone-tests --bin service-under-test
+# The features of the tests, so that nothing is built twice.
+cargo build --quiet --workspace --all-features --bin service-under-test
 target=${CARGO_TARGET_DIR:-target}
 names=$folder/service
 rm -f "$names"

@@ -116,6 +116,9 @@ task.toml, with the values of a small task:
   bits = 32
   server_learning_rate = 1.0
   deadlines_ms = [600000, 60000, 60000, 60000, 60000]
+  # Admit as many as are needed for 10 survivors, by the drop-outs seen; let deadlines follow the
+  # latencies seen; leave a client out for an hour after a round that took its input:
+  # schedule = { survivors = 10, adapt_deadlines = true, min_interval_ms = 3600000 }
 
   [mechanism]
   update_clip = 4.0
