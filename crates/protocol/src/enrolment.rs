@@ -23,10 +23,7 @@ pub fn verify(
     token: [u8; 8],
     proof: &SignatureBytes,
 ) -> Result<(), ProtocolError> {
-    let signer = (
-        &"the key to be enrolled" as &dyn std::fmt::Display,
-        "the token's id",
-    );
+    let signer: (&dyn std::fmt::Display, _) = (&"the key to be enrolled", "the token's id");
     key.verify(Label::Enrolment, &[], &token, proof, signer)
 }
 
