@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 CARGO ?= cargo
 
-.PHONY: help demo fetch build test lint fmt clippy doc spec layering deny model vectors clean fuzz fuzz-smoke lint-deploy openapi-test
+.PHONY: help demo fetch build test lint fmt clippy doc spec layering deny model vectors clean fuzz fuzz-smoke lint-deploy openapi-test settings
 
 help: ## Say what each target does.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 12
@@ -56,6 +56,9 @@ openapi-test: ## Test the service against its OpenAPI document with schemathesis
 
 lint-deploy: ## Judge Dockerfile, compose file, systemd unit and Helm chart.
 	scripts/lint-deploy.sh
+
+settings: ## Write the table of settings in docs/configuration.md anew; a test compares it.
+	scripts/settings-table.sh
 
 model: ## Check the model of the last phases with spin; breaks each rule in turn.
 	protocol-spec/model/check.sh

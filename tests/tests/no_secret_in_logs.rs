@@ -37,7 +37,7 @@ async fn a_traced_round_prints_no_secret() {
     let log = Log::default();
     let collector = Collector::start().await;
     let otel = OtelSettings {
-        endpoint: Some(collector.url().to_owned()),
+        endpoint: Some(collector.url().into()),
         ..OtelSettings::default()
     };
     let (spans, guard) = telemetry::spans(&otel).unwrap();

@@ -39,7 +39,7 @@ fn text(span: &Span, key: &str) -> String {
 async fn a_round_on_two_replicas_is_one_trace() {
     let collector = Collector::start().await;
     let settings = OtelSettings {
-        endpoint: Some(collector.url().to_owned()),
+        endpoint: Some(collector.url().into()),
         ..OtelSettings::default()
     };
     let (spans, guard) = telemetry::spans(&settings).unwrap();

@@ -7,6 +7,7 @@ use undertone_protocol::ProtocolError;
 use undertone_protocol::adapter::AdapterError;
 use undertone_protocol::audit::Chain;
 
+use crate::config::ConfigError;
 use crate::store::StoreError;
 
 /// Why the service does not start, or does not do what it was asked.
@@ -20,6 +21,9 @@ pub enum ServerError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The service stopped with an error.
     #[error("the service stopped: {0}")]
     Serve(std::io::Error),

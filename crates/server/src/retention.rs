@@ -7,9 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::app::App;
+use crate::config::settings;
 use crate::store::{Old, Store, StoreError};
 use crate::telemetry::name;
 
@@ -18,31 +17,30 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 const DAY_MS: u64 = 86_400_000;
 
-/// How long things are kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RetentionSettings {
-    /// Days after its end for which a round's messages, parameters and sum are kept, and after its
-    /// expiry an admin token or an enrolment. 0: erased at the next sweep.
-    pub metadata_days: u32,
-    /// Days after its end for which the adapter that a round started from is kept. Not set: as long
-    /// as the task. A task's current adapter is never erased.
-    pub adapter_days: Option<u32>,
-    /// Milliseconds between two sweeps. At least 100.
-    pub sweep_ms: u64,
-}
-
-impl Default for RetentionSettings {
-    fn default() -> Self {
-        Self {
-            metadata_days: 30,
-            adapter_days: None,
-            sweep_ms: 3_600_000,
-        }
+settings! {
+    /// How long things are kept.
+    pub struct RetentionSettings {
+        /// Days after its end for which a round's messages, parameters and sum are kept, and after
+        /// its expiry an admin token or an enrolment. 0: erased at the next sweep.
+        metadata_days: u32 = 30,
+        /// Days after its end for which the adapter that a round started from is kept. Not set: as
+        /// long as the task. A task's current adapter is never erased.
+        adapter_days: Option<u32> = None,
+        /// Milliseconds between two sweeps. At least 100.
+        sweep_ms: u64 = 3_600_000,
     }
 }
 
 impl RetentionSettings {
+    /// What is wrong, if anything is: the setting, and what to do.
+    pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.sweep_ms >= 100 {
+            return Ok(());
+        }
+        let reason = format!("it is {}; set it to at least 100", self.sweep_ms);
+        Err(("retention.sweep_ms", reason))
+    }
+
     /// How long one kind of thing is kept, in milliseconds; `None` for ever.
     fn keeps(&self, what: Old) -> Option<u64> {
         let days = match what {

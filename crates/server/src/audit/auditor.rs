@@ -72,7 +72,7 @@ pub(crate) async fn start<S: Store>(app: &Arc<App<S>>) -> Result<(), ServerError
 fn public(settings: &Settings) -> serde_json::Value {
     let mut json = serde_json::to_value(settings).unwrap_or_default();
     if let Some(database) = json.get_mut("database") {
-        let kind = settings.database.split(':').next().unwrap_or_default();
+        let kind = settings.database.expose().split(':').next().unwrap_or_default();
         *database = kind.into();
     }
     json
@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn no_password_is_recorded() {
         let settings = Settings {
-            database: "postgres://undertone:hunter2@db.internal/undertone?x=hunter2".to_owned(),
+            database: "postgres://undertone:hunter2@db.internal/undertone?x=hunter2".into(),
             ..Settings::default()
         };
         let json = public(&settings).to_string();

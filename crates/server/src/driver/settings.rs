@@ -2,24 +2,27 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use crate::config::settings;
 
-/// The settings of the driver.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DriverSettings {
-    /// How long, in milliseconds, a process may not be heard of before another one takes over what
-    /// it was doing: tasks that it drives and chunks that it unmasks. At least 100.
-    pub lease_ms: u64,
-}
-
-impl Default for DriverSettings {
-    fn default() -> Self {
-        Self { lease_ms: 5000 }
+settings! {
+    /// The settings of the driver.
+    pub struct DriverSettings {
+        /// How long, in milliseconds, a process may not be heard of before another one takes over
+        /// what it was doing: tasks that it drives and chunks that it unmasks. At least 100.
+        lease_ms: u64 = 5000,
     }
 }
 
 impl DriverSettings {
+    /// What is wrong, if anything is: the setting, and what to do.
+    pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
+        if self.lease_ms >= 100 {
+            return Ok(());
+        }
+        let reason = format!("it is {}; set it to at least 100", self.lease_ms);
+        Err(("driver.lease_ms", reason))
+    }
+
     /// How long a lease is.
     pub(crate) fn lease(&self) -> u64 {
         self.lease_ms.max(100)

@@ -4,23 +4,16 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// How logs are written: to standard error, a line an event.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogSettings {
-    /// For people, or for a log collector.
-    pub format: LogFormat,
-    /// What is logged: a level, or levels by module, as `info,undertone_server::store=debug`.
-    /// The environment variable `RUST_LOG`, where it is set, goes before it.
-    pub filter: String,
-}
+use crate::config::{SecretUrl, settings};
 
-impl Default for LogSettings {
-    fn default() -> Self {
-        Self {
-            format: LogFormat::Text,
-            filter: "info".to_owned(),
-        }
+settings! {
+    /// How logs are written: to standard error, a line an event.
+    pub struct LogSettings {
+        /// `text` for people, `json` for a log collector: one object a line.
+        format: LogFormat = LogFormat::Text,
+        /// What is logged: a level, or levels by module, as `info,undertone_server::store=debug`.
+        /// The environment variable `RUST_LOG`, where it is set, goes before it.
+        filter: String = "info".to_owned(),
     }
 }
 
@@ -35,35 +28,37 @@ pub enum LogFormat {
     Json,
 }
 
-/// Where metrics are served. Nowhere by default: they tell how busy the service is, and the
-/// service's own port is open to all clients.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct MetricsSettings {
-    /// Serve `/metrics` beside the clients' routes, on the service's own port.
-    pub public: bool,
-    /// Serve `/metrics` on this address as well, which should not be reachable from outside. It
-    /// speaks plain HTTP.
-    pub listen: Option<SocketAddr>,
+settings! {
+    /// Where metrics are served. Nowhere by default: they tell how busy the service is, and the
+    /// service's own port is open to all clients.
+    pub struct MetricsSettings {
+        /// Serve `/metrics` beside the clients' routes, on the service's own port.
+        public: bool = false,
+        /// Serve `/metrics` on this address as well, by plain HTTP. It should not be reachable from
+        /// outside.
+        listen: Option<SocketAddr> = None,
+    }
 }
 
-/// Where traces are sent.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct OtelSettings {
-    /// Address of an OpenTelemetry collector that takes OTLP over HTTP, such as
-    /// `http://127.0.0.1:4318`; spans go to `/v1/traces` below it. Nothing is sent without one.
-    pub endpoint: Option<String>,
-    /// The share of requests that get a span of their own, 0 to 1. Phases, batches and everything
-    /// else that does not grow with the number of clients always do.
-    pub requests: f64,
+settings! {
+    /// Where traces are sent.
+    pub struct OtelSettings {
+        /// An OpenTelemetry collector that takes OTLP over HTTP, as `http://127.0.0.1:4318`; spans
+        /// go to `/v1/traces` below it. Nothing is sent without one.
+        endpoint: Option<SecretUrl> = None,
+        /// The share of requests that get a span of their own, 0 to 1. Phases, batches and
+        /// everything else that does not grow with the number of clients always do.
+        requests: f64 = 1.0,
+    }
 }
 
-impl Default for OtelSettings {
-    fn default() -> Self {
-        Self {
-            endpoint: None,
-            requests: 1.0,
+impl OtelSettings {
+    /// What is wrong, if anything is: the setting, and what to do.
+    pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
+        if (0.0..=1.0).contains(&self.requests) {
+            return Ok(());
         }
+        let reason = format!("it is {}; a share is 0 to 1", self.requests);
+        Err(("otel.requests", reason))
     }
 }

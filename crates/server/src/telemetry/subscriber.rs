@@ -22,6 +22,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use super::settings::{LogFormat, LogSettings, OtelSettings};
 use super::trace::{Ids, TRACING, Tracing};
+use crate::config::SecretUrl;
 use crate::error::ServerError;
 
 /// How long an export may take; spans that wait meanwhile are bounded in number.
@@ -118,10 +119,11 @@ where
     Ok((Some(layer), Guard(Some(provider))))
 }
 
-fn provider(endpoint: &str) -> Result<SdkTracerProvider, ServerError> {
+fn provider(address: &SecretUrl) -> Result<SdkTracerProvider, ServerError> {
     let failed = |e: &dyn std::fmt::Display| {
-        ServerError::Telemetry(format!("traces cannot be sent to {endpoint}: {e}"))
+        ServerError::Telemetry(format!("traces cannot be sent to {address}: {e}"))
     };
+    let endpoint = address.expose();
     let exporter = SpanExporter::builder()
         .with_http()
         .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))

@@ -2,47 +2,44 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use crate::config::settings;
 
-/// How masked inputs are taken in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct UploadSettings {
-    /// Bytes of masked vectors that are in memory at once, over all rounds; 64 MiB by default. A
-    /// vector that is longer than that goes in alone.
-    pub memory_bytes: usize,
-    /// How long an upload waits for room in that memory before it is told to come again later, in
-    /// milliseconds; 2000 by default.
-    pub room_wait_ms: u64,
-    /// The most inputs that are stored in one transaction, at least 1; 32 by default.
-    pub max_batch: usize,
-    /// The most inputs of one round that wait for their transaction; 1024 by default.
-    pub queue: usize,
-    /// How long nothing may come of a body before its sender is cut off, in milliseconds; 30000 by
-    /// default.
-    pub silence_ms: u64,
-    /// The fewest bytes of a body that must come in a second, on average; 16384 by default. It is
-    /// half of what clients take for the slowest link that works.
-    pub min_bytes_per_second: u64,
-    /// How long a body may be behind that rate, in milliseconds; 10000 by default.
-    pub grace_ms: u64,
-}
-
-impl Default for UploadSettings {
-    fn default() -> Self {
-        Self {
-            memory_bytes: 64 * 1024 * 1024,
-            room_wait_ms: 2_000,
-            max_batch: 32,
-            queue: 1024,
-            silence_ms: 30_000,
-            min_bytes_per_second: 16 * 1024,
-            grace_ms: 10_000,
-        }
+settings! {
+    /// How masked inputs are taken in.
+    pub struct UploadSettings {
+        /// Bytes of masked vectors that are in memory at once, over all rounds. A vector that is
+        /// longer than that goes in alone.
+        memory_bytes: usize = 64 * 1024 * 1024,
+        /// How long an upload waits for room in that memory before it is told to come again later,
+        /// in milliseconds.
+        room_wait_ms: u64 = 2_000,
+        /// The most inputs that are stored in one transaction, at least 1.
+        max_batch: usize = 32,
+        /// The most inputs of one round that wait for their transaction.
+        queue: usize = 1024,
+        /// How long nothing may come of a body before its sender is cut off, in milliseconds.
+        silence_ms: u64 = 30_000,
+        /// The fewest bytes of a body that must come in a second, on average. The default is half
+        /// of what clients take for the slowest link that works.
+        min_bytes_per_second: u64 = 16 * 1024,
+        /// How long a body may be behind that rate, in milliseconds.
+        grace_ms: u64 = 10_000,
     }
 }
 
 impl UploadSettings {
+    /// What is wrong, if anything is: the setting, and what to do.
+    pub(crate) fn check(&self) -> Result<(), (&'static str, String)> {
+        let least = |name, value: u64| {
+            let reason = || (name, format!("it is {value}; set it to at least 1"));
+            (value > 0).then_some(()).ok_or_else(reason)
+        };
+        least("upload.memory_bytes", count(self.memory_bytes))?;
+        least("upload.max_batch", count(self.max_batch))?;
+        least("upload.queue", count(self.queue))?;
+        least("upload.min_bytes_per_second", self.min_bytes_per_second)
+    }
+
     /// How long to wait for room.
     pub(crate) fn room_wait(&self) -> Duration {
         Duration::from_millis(self.room_wait_ms)
@@ -57,6 +54,10 @@ impl UploadSettings {
             .saturating_sub(elapsed)
             .min(Duration::from_millis(self.silence_ms))
     }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
