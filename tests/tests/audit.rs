@@ -273,7 +273,7 @@ fn audit(finished: &Finished, args: &[&str]) -> Result<String, String> {
     let output = std::process::Command::new(BINARY)
         .arg("audit")
         .args(args)
-        .env("UNDERTONE_DATABASE", finished.database.url())
+        .env("UNDERTONE__DATABASE", finished.database.url())
         .output()
         .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();

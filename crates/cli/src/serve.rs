@@ -54,8 +54,12 @@ pub(crate) struct ConfigArgs {
     /// Settings file (default: /etc/undertone/undertone.toml, if it is there)
     #[arg(long, value_name = "FILE", env = "UNDERTONE_CONFIG")]
     config: Option<PathBuf>,
-    #[arg(long, help = "Database: sqlite:PATH or postgres://USER@HOST/NAME (default: \
-                        sqlite:undertone.db)", value_name = "URL")]
+    #[arg(
+        long,
+        help = "Database: sqlite:PATH or postgres://USER@HOST/NAME (default: \
+                        sqlite:undertone.db)",
+        value_name = "URL"
+    )]
     database: Option<String>,
     /// Any setting by its name in docs/configuration.md; may be given again
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]

@@ -18,7 +18,7 @@ use crate::error::CliError;
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
     /// Read the service's database itself: sqlite:PATH or postgres://USER@HOST/NAME
-    #[arg(long, value_name = "URL", env = "UNDERTONE_DATABASE")]
+    #[arg(long, value_name = "URL", env = "UNDERTONE__DATABASE")]
     database: Option<String>,
     /// With --database: key file that signs heads, where the service has one (audit.key_file)
     #[arg(long, value_name = "FILE", requires = "database")]

@@ -72,7 +72,12 @@ pub(crate) async fn start<S: Store>(app: &Arc<App<S>>) -> Result<(), ServerError
 fn public(settings: &Settings) -> serde_json::Value {
     let mut json = serde_json::to_value(settings).unwrap_or_default();
     if let Some(database) = json.get_mut("database") {
-        let kind = settings.database.expose().split(':').next().unwrap_or_default();
+        let kind = settings
+            .database
+            .expose()
+            .split(':')
+            .next()
+            .unwrap_or_default();
         *database = kind.into();
     }
     json

@@ -72,7 +72,10 @@ impl Sources {
     pub fn with_process_environment(mut self) -> Self {
         // What is no Unicode names no setting, and is no value of one.
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
-            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+            Some((
+                name.into_string().ok()?,
+                value.to_string_lossy().into_owned(),
+            ))
         };
         self.environment = std::env::vars_os().filter_map(text).collect();
         self
@@ -96,7 +99,11 @@ impl Sources {
         for (name, origin, given) in all {
             if !rows.iter().any(|row| row.name == name) {
                 let known = known(&rows, &name);
-                return Err(ConfigError::Unknown { name, origin, known });
+                return Err(ConfigError::Unknown {
+                    name,
+                    origin,
+                    known,
+                });
             }
             let value = match given {
                 Given::Typed(value) => value,
@@ -108,14 +115,22 @@ impl Sources {
             }
             settings = serde_json::from_value(merged.clone()).map_err(|error| {
                 let (name, origin, reason) = (name.clone(), origin.clone(), error.to_string());
-                ConfigError::Refused { name, origin, reason }
+                ConfigError::Refused {
+                    name,
+                    origin,
+                    reason,
+                }
             })?;
             origins.insert(name, origin);
         }
         if let Err((name, reason)) = settings.check() {
             let name = name.to_owned();
             return Err(match origins.remove(&name) {
-                Some(origin) => ConfigError::Refused { name, origin, reason },
+                Some(origin) => ConfigError::Refused {
+                    name,
+                    origin,
+                    reason,
+                },
                 None => ConfigError::Missing { name, reason },
             });
         }
@@ -168,7 +183,8 @@ impl Sources {
 
 /// The place of a setting.
 pub(super) fn at<'a>(settings: &'a mut Value, name: &str) -> &'a mut Value {
-    name.split('.').fold(settings, |value, part| &mut value[part])
+    name.split('.')
+        .fold(settings, |value, part| &mut value[part])
 }
 
 /// Names and values of all settings in a file. A table without any is a name too: it may be one
@@ -195,7 +211,9 @@ fn flatten(name: &str, value: &toml::Value, leaves: &mut Vec<(String, Value)>) {
 
 fn is_section(name: &str) -> bool {
     let prefix = format!("{name}.");
-    Settings::rows().iter().any(|row| row.name.starts_with(&prefix))
+    Settings::rows()
+        .iter()
+        .any(|row| row.name.starts_with(&prefix))
 }
 
 /// Text as a value of the type that the setting has now. What does not parse stays text, and is
@@ -219,11 +237,13 @@ fn typed(text: String, now: &Value) -> Value {
 fn known(rows: &[Row], name: &str) -> String {
     let section = name.split_once('.').map_or("", |(section, _)| section);
     let names = |section: &str| {
-        let within = rows.iter().filter_map(|row| match row.name.split_once('.') {
-            Some((of, rest)) if of == section => Some(rest),
-            None if section.is_empty() => Some(row.name.as_str()),
-            _ => None,
-        });
+        let within = rows
+            .iter()
+            .filter_map(|row| match row.name.split_once('.') {
+                Some((of, rest)) if of == section => Some(rest),
+                None if section.is_empty() => Some(row.name.as_str()),
+                _ => None,
+            });
         within.collect::<Vec<_>>().join(", ")
     };
     let inside = names(section);
@@ -235,5 +255,9 @@ fn known(rows: &[Row], name: &str) -> String {
         .filter_map(|row| Some(row.name.split_once('.')?.0))
         .collect();
     sections.dedup();
-    format!("there are {}, and the sections {}", names(""), sections.join(", "))
+    format!(
+        "there are {}, and the sections {}",
+        names(""),
+        sections.join(", ")
+    )
 }

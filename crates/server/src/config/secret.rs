@@ -94,13 +94,19 @@ mod tests {
         for (url, shown) in [
             ("sqlite:undertone.db", "sqlite:undertone.db"),
             ("postgres://me@db/x", "postgres://me@db/x"),
-            ("postgres://me:s3cret@db:5432/x", "postgres://me:***@db:5432/x"),
+            (
+                "postgres://me:s3cret@db:5432/x",
+                "postgres://me:***@db:5432/x",
+            ),
             ("postgres://me:s3@cret@db/x", "postgres://me:***@db/x"),
             (
                 "postgres://db/x?user=me&password=s3cret&sslmode=require&sslkey=/k",
                 "postgres://db/x?user=me&password=***&sslmode=require&sslkey=/k",
             ),
-            ("https://s3cret@collector:4318", "https://***@collector:4318"),
+            (
+                "https://s3cret@collector:4318",
+                "https://***@collector:4318",
+            ),
             ("http://127.0.0.1:4318", "http://127.0.0.1:4318"),
         ] {
             let url = SecretUrl::from(url);

@@ -52,7 +52,10 @@ fn flags_go_before_the_environment_and_that_before_the_file() {
     assert_eq!(upload.silence_ms, 1);
     assert_eq!(upload.grace_ms, UploadSettings::default().grace_ms);
     assert!(loaded.settings.metrics.public);
-    assert_eq!(loaded.settings.metrics.listen, Some("127.0.0.1:9".parse().unwrap()));
+    assert_eq!(
+        loaded.settings.metrics.listen,
+        Some("127.0.0.1:9".parse().unwrap())
+    );
     assert_eq!(loaded.origins["upload.silence_ms"], Origin::File(path));
     assert_eq!(
         loaded.origins["upload.queue"],
@@ -99,7 +102,11 @@ fn errors_name_the_setting_its_origin_and_what_to_do() {
         ),
         (
             ("UNDERTONE__UPLOAD__MAX_BATCH", "0"),
-            ["UNDERTONE__UPLOAD__MAX_BATCH", "upload.max_batch", "at least 1"],
+            [
+                "UNDERTONE__UPLOAD__MAX_BATCH",
+                "upload.max_batch",
+                "at least 1",
+            ],
         ),
         (
             ("UNDERTONE__OTEL__REQUESTS", "1.5"),
@@ -113,9 +120,15 @@ fn errors_name_the_setting_its_origin_and_what_to_do() {
     }
     for (text, words) in [
         ("listen = 5\n", ["undertone.toml", "listen"]),
-        ("[upload]\nqueue = 1\nqueue = 2\n", ["undertone.toml, line 3", "duplicate"]),
+        (
+            "[upload]\nqueue = 1\nqueue = 2\n",
+            ["undertone.toml, line 3", "duplicate"],
+        ),
         ("[uplaod]\n", ["undertone.toml", "`uplaod`"]),
-        ("[upload]\nqueue = { a = 1 }\n", ["`upload.queue.a`", "queue"]),
+        (
+            "[upload]\nqueue = { a = 1 }\n",
+            ["`upload.queue.a`", "queue"],
+        ),
     ] {
         let (_folder, path) = file(text);
         let sources = Sources {
@@ -133,7 +146,10 @@ fn errors_name_the_setting_its_origin_and_what_to_do() {
         ..Sources::default()
     };
     let error = missing.load().unwrap_err().to_string();
-    assert!(error.contains("/no/such/undertone.toml") && error.contains("--config"), "{error}");
+    assert!(
+        error.contains("/no/such/undertone.toml") && error.contains("--config"),
+        "{error}"
+    );
 }
 
 /// What is printed is a file that says the same.
@@ -146,7 +162,10 @@ fn what_is_printed_can_be_read_back() {
     ]);
     let loaded = sources.load().unwrap();
     let printed = loaded.toml();
-    assert!(printed.lines().all(|line| line.chars().count() <= 100), "{printed}");
+    assert!(
+        printed.lines().all(|line| line.chars().count() <= 100),
+        "{printed}"
+    );
     let (_folder, path) = file(&printed);
     let again = Sources {
         file: Some(path),
@@ -170,14 +189,22 @@ fn every_setting_has_a_row_and_every_row_a_setting() {
         }
     }
     let mut all = Vec::new();
-    names("", &serde_json::to_value(Settings::default()).unwrap(), &mut all);
+    names(
+        "",
+        &serde_json::to_value(Settings::default()).unwrap(),
+        &mut all,
+    );
     let mut rows: Vec<_> = Settings::rows().into_iter().map(|row| row.name).collect();
     rows.sort_unstable();
     all.sort_unstable();
     assert_eq!(rows, all);
     for row in Settings::rows() {
         assert!(row.meaning.ends_with('.'), "{}: {}", row.name, row.meaning);
-        assert!(!row.meaning.contains('|'), "{} would break its table", row.name);
+        assert!(
+            !row.meaning.contains('|'),
+            "{} would break its table",
+            row.name
+        );
         let name = variable(&row.name);
         let error = environment(&[(&name, "")]).load();
         let unknown = matches!(error, Err(ConfigError::Unknown { .. }));
