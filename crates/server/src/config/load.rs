@@ -105,22 +105,31 @@ impl Sources {
                     known,
                 });
             }
-            let value = match given {
-                Given::Typed(value) => value,
+            let candidates = match given {
+                Given::Typed(value) => vec![value],
                 Given::Text(text) => typed(text, at(&mut merged, &name)),
             };
-            given_values.insert(name.clone(), value.clone());
-            for (name, value) in &given_values {
-                *at(&mut merged, name) = value.clone();
+            let mut refused = None;
+            for value in candidates {
+                given_values.insert(name.clone(), value);
+                for (name, value) in &given_values {
+                    *at(&mut merged, name) = value.clone();
+                }
+                match serde_json::from_value(merged.clone()) {
+                    Ok(read) => {
+                        (settings, refused) = (read, None);
+                        break;
+                    }
+                    Err(error) => refused = refused.or(Some(error.to_string())),
+                }
             }
-            settings = serde_json::from_value(merged.clone()).map_err(|error| {
-                let (name, origin, reason) = (name.clone(), origin.clone(), error.to_string());
-                ConfigError::Refused {
+            if let Some(reason) = refused {
+                return Err(ConfigError::Refused {
                     name,
                     origin,
                     reason,
-                }
-            })?;
+                });
+            }
             origins.insert(name, origin);
         }
         if let Err((name, reason)) = settings.check() {
@@ -216,20 +225,22 @@ fn is_section(name: &str) -> bool {
         .any(|row| row.name.starts_with(&prefix))
 }
 
-/// Text as a value of the type that the setting has now. What does not parse stays text, and is
-/// refused as such.
-fn typed(text: String, now: &Value) -> Value {
-    let parsed = |text: &str| serde_json::from_str::<Value>(text).ok();
+/// Text as a value of the type that the setting has now; where none is known, as what it may be.
+/// What does not parse stays text, and is refused as such.
+fn typed(text: String, now: &Value) -> Vec<Value> {
+    let parsed = serde_json::from_str::<Value>(&text).ok();
+    let scalar = parsed.filter(|value| value.is_boolean() || value.is_number());
     match now {
-        Value::Bool(_) | Value::Number(_) => {
-            let scalar = parsed(&text).filter(|value| value.is_boolean() || value.is_number());
-            scalar.unwrap_or(Value::String(text))
-        }
+        Value::Bool(_) | Value::Number(_) => vec![scalar.unwrap_or(Value::String(text))],
         Value::Array(_) => {
             let parts = text.split(',').map(str::trim);
-            parts.filter(|part| !part.is_empty()).collect()
+            vec![parts.filter(|part| !part.is_empty()).collect()]
         }
-        _ => Value::String(text),
+        Value::Null => [Some(Value::String(text)), scalar]
+            .into_iter()
+            .flatten()
+            .collect(),
+        _ => vec![Value::String(text)],
     }
 }
 

@@ -42,6 +42,7 @@ fn flags_go_before_the_environment_and_that_before_the_file() {
         ("UNDERTONE__UPLOAD__QUEUE", "2"),
         ("UNDERTONE__UPLOAD__MAX_BATCH", "2"),
         ("UNDERTONE__METRICS__LISTEN", "127.0.0.1:9"),
+        ("UNDERTONE__RETENTION__ADAPTER_DAYS", "7"),
         ("UNDERTONE_OTHER", "is no setting"),
     ]);
     sources.file = Some(path.clone());
@@ -52,6 +53,7 @@ fn flags_go_before_the_environment_and_that_before_the_file() {
     assert_eq!(upload.silence_ms, 1);
     assert_eq!(upload.grace_ms, UploadSettings::default().grace_ms);
     assert!(loaded.settings.metrics.public);
+    assert_eq!(loaded.settings.retention.adapter_days, Some(7));
     assert_eq!(
         loaded.settings.metrics.listen,
         Some("127.0.0.1:9".parse().unwrap())
