@@ -12,10 +12,12 @@
 )]
 #![allow(clippy::missing_panics_doc, reason = "a panic is how a test fails")]
 
+pub mod browser;
 pub mod cli;
 pub mod client;
 pub mod collector;
 pub mod database;
+pub mod page;
 pub mod raw;
 pub mod secrets;
 pub mod service;

@@ -80,8 +80,20 @@ impl Task {
     /// The same, with settings that `adjust` changes.
     pub async fn with(
         database: &str,
+        size: (u16, u32),
+        length: usize,
+        adjust: impl FnOnce(&mut TaskSettings),
+    ) -> Self {
+        let named = ("test", Noise::None);
+        Self::with_noise(database, size, length, named, adjust).await
+    }
+
+    /// The same, with a name and noise.
+    pub async fn with_noise(
+        database: &str,
         (clients, rounds): (u16, u32),
         length: usize,
+        (name, noise): (&str, Noise),
         adjust: impl FnOnce(&mut TaskSettings),
     ) -> Self {
         let mut seed = [0; 32];
@@ -112,13 +124,13 @@ impl Task {
         adjust(&mut settings);
         let corrupt = settings.graph.corrupt;
         let definition = TaskDefinition {
-            name: "test".into(),
+            name: name.into(),
             roster: roster.clone(),
             training: b"{}".to_vec(),
             mechanism: serde_json::to_vec(&Mechanism {
                 update_clip: 100.0,
                 scale: 1024.0,
-                noise: Noise::None,
+                noise,
             })
             .unwrap(),
             settings,

@@ -17,7 +17,7 @@ use crate::error::ServerError;
 use crate::phases::Phases;
 use crate::store::{ReplicaId, Store};
 use crate::upload::Uploads;
-use crate::{api, retention, telemetry};
+use crate::{api, page, retention, telemetry};
 
 /// What requests and the driver share. Nothing in it is the only copy of anything: after a
 /// restart all of it is computed again from the store.
@@ -31,6 +31,7 @@ pub struct App<S> {
     replica: ReplicaId,
     signals: Signals,
     phase_changes: watch::Sender<()>,
+    stopping: watch::Sender<bool>,
 }
 
 impl<S: Store> App<S> {
@@ -46,6 +47,7 @@ impl<S: Store> App<S> {
             replica: ReplicaId::draw(),
             signals: Signals::default(),
             phase_changes: watch::Sender::new(()),
+            stopping: watch::Sender::new(false),
         })
     }
 
@@ -105,9 +107,19 @@ impl<S: Store> App<S> {
         self.phase_changes.subscribe()
     }
 
+    /// Ends what would go on for ever: the service stops.
+    fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    /// Becomes true when the service stops.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
     /// The service's routes.
     pub fn router(self: &Arc<Self>) -> Router {
-        let mut router = api::router(self.clone());
+        let mut router = api::router(self.clone()).merge(page::router(self.clone()));
         if self.settings.metrics.public {
             router = router.merge(telemetry::router(self.clone()));
         }
@@ -143,7 +155,8 @@ pub async fn serve<S: Store>(
     let closing = app.clone();
     let stop = async move {
         stop.await;
-        // Long polls return now instead of holding up the stop.
+        // Long polls and streams of events end now instead of holding up the stop.
+        closing.stop();
         closing.announce();
     };
     let served = axum::serve(listener, app.router())

@@ -13,7 +13,8 @@
 //! | what happened, for those who look later | [`audit`] |
 //! | what is not kept for ever | [`retention`] |
 //! | what an operator can set | [`config`] |
-//! | what an operator sees | [`telemetry`] |
+//! | what an operator sees | [`telemetry`], and `page` in a browser |
+//! | figures over rounds, drawn | [`plot`] |
 //! | how a masked input gets into the sum | [`upload`] |
 //!
 //! The service is trusted for liveness only. It holds no secret of any client: every message it
@@ -26,7 +27,9 @@ pub mod auth;
 pub mod config;
 pub mod driver;
 pub mod error;
+mod page;
 pub mod phases;
+pub mod plot;
 pub mod problem;
 pub mod retention;
 pub mod schedule;

@@ -46,7 +46,8 @@ macro_rules! kinds {
                 }
             }
 
-            const fn title(self) -> &'static str {
+            /// What people read first.
+            pub(crate) const fn title(self) -> &'static str {
                 match self {
                     $(Self::$name => $title,)*
                 }
@@ -180,6 +181,11 @@ impl Problem {
     /// Its kind.
     pub fn kind(&self) -> ProblemKind {
         self.kind
+    }
+
+    /// What it is about this time.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
     }
 }
 

@@ -1,8 +1,9 @@
 //! Sections on what was seen and learnt: both sides of the masks, the curves, the comparison.
 
 use maud::{Markup, PreEscaped, html};
+use undertone_server::plot::{Colour, OverRounds, Series};
 
-use super::plots::{Colour, Coordinates, OverRounds, Series};
+use super::plots::Coordinates;
 use super::{DemoResult, ReportError, RoundResult, decimal, models, percent};
 
 /// One client's vector, its masked upload, and the mean, side by side.

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use thiserror::Error;
+use undertone_server::plot::PlotError;
 
 pub(crate) use terminal::terminal_table;
 
@@ -147,13 +148,8 @@ pub(crate) enum ReportError {
     #[error("cannot write the result as JSON: {0}")]
     Json(#[from] serde_json::Error),
     /// A plot could not be drawn.
-    #[error("cannot draw the plot \"{title}\": {reason}")]
-    Plot {
-        /// Its title.
-        title: String,
-        /// What plotters said.
-        reason: String,
-    },
+    #[error(transparent)]
+    Plot(#[from] PlotError),
 }
 
 /// Writes the self-contained HTML report to `path`; folders are made as needed.

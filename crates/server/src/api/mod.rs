@@ -42,6 +42,7 @@ use undertone_protocol::id::RosterIndex;
 use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+pub(crate) use self::admin::{control_task, note_denials};
 use self::openapi::handler;
 
 use crate::app::App;

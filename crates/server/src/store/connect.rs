@@ -40,6 +40,10 @@ const POSTGRES: &[(i64, &str)] = &[
         9,
         include_str!("../../../../migrations/postgres/0009_attendance.sql"),
     ),
+    (
+        10,
+        include_str!("../../../../migrations/postgres/0010_page_sessions.sql"),
+    ),
 ];
 const SQLITE: &[(i64, &str)] = &[
     (
@@ -65,6 +69,10 @@ const SQLITE: &[(i64, &str)] = &[
     (
         9,
         include_str!("../../../../migrations/sqlite/0009_attendance.sql"),
+    ),
+    (
+        10,
+        include_str!("../../../../migrations/sqlite/0010_page_sessions.sql"),
     ),
 ];
 

@@ -69,6 +69,32 @@ pub struct RoundSummary {
     pub erased_at: Option<u64>,
 }
 
+impl RoundSummary {
+    /// How many clients vanished before which message: they sent the one before and not this one.
+    /// Witnesses are a part of the survivors only, so ConsistencyCheck is not listed, nor is a
+    /// phase that the round did not reach.
+    pub fn dropouts(&self) -> Option<Vec<(PhaseName, u32)>> {
+        let [advertised, shared, masked, _, unmasked] = self.received?;
+        let lost = [
+            (PhaseName::ShareKeys, advertised, shared),
+            (PhaseName::MaskedInput, shared, masked),
+            (PhaseName::Unmask, masked, unmasked),
+        ];
+        let reached = lost.into_iter().filter(|lost| lost.0 <= self.phase);
+        Some(
+            reached
+                .map(|(phase, before, after)| (phase, before.saturating_sub(after)))
+                .collect(),
+        )
+    }
+
+    /// Whether inputs were taken in it: its privacy then counts as spent.
+    pub fn took_inputs(&self) -> bool {
+        let [_, _, masked, ..] = self.received.unwrap_or_default();
+        self.standing == RoundStanding::Finished || masked > 0
+    }
+}
+
 /// At most `limit` tasks that were made after the one at `after`.
 pub(super) async fn tasks(pools: &Pools, after: u64, limit: u32) -> Result<Vec<TaskSummary>> {
     let mut session = pools.read().await?;
@@ -84,7 +110,7 @@ pub(super) async fn tasks(pools: &Pools, after: u64, limit: u32) -> Result<Vec<T
     rows.iter().map(task).collect()
 }
 
-fn task(row: &Row) -> Result<TaskSummary> {
+pub(super) fn task(row: &Row) -> Result<TaskSummary> {
     Ok(TaskSummary {
         made: number(row, "made")?,
         id: digest(row, "id")?,

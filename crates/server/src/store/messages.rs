@@ -153,6 +153,11 @@ pub(super) async fn count(pools: &Pools, round: RoundId, phase: PhaseName) -> Re
     row.map_or(Ok(0), |row| number(&row, "messages"))
 }
 
+/// The same as [`counts`], for whoever looks on.
+pub(super) async fn counts_of(pools: &Pools, round: RoundId) -> Result<[u32; 5]> {
+    counts(&mut pools.read().await?, round).await
+}
+
 /// How many messages of each phase are stored, in phase order.
 pub(super) async fn counts(session: &mut Session, round: RoundId) -> Result<[u32; 5]> {
     let rows = session

@@ -17,6 +17,8 @@ mod inputs;
 mod leases;
 mod listing;
 mod messages;
+mod overview;
+mod page_sessions;
 mod records;
 mod retention;
 mod retry;
@@ -36,6 +38,8 @@ pub use control::{ControlOutcome, TaskControl};
 pub use enrolment::{EnrolOutcome, EnrolmentRecord, NewInvitations};
 pub use leases::{Leases, ReplicaId};
 pub use listing::{RoundStanding, RoundSummary, TaskSummary};
+pub use overview::{EndedRound, TaskOverview};
+pub use page_sessions::{NewPageSession, PageSession};
 pub use records::{
     AuditEntry, GraphSettings, GraphShape, NewRound, NewTask, Outcome, PackedInput, PutOutcome,
     RoundRecord, RoundState, StoredMessage, StoredResult, TaskRecord, TaskSettings, TaskState,
@@ -167,6 +171,14 @@ pub trait Store: Clone + Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<RoundSummary>>> + Send;
 
+    /// At most `limit` tasks that were made after the one at place `after`, in that order, each
+    /// with its last round.
+    fn task_overviews(
+        &self,
+        after: u64,
+        limit: u32,
+    ) -> impl Future<Output = Result<Vec<TaskOverview>>> + Send;
+
     /// Pauses, resumes or cancels a task. While it is paused no round opens, and one that is open
     /// goes on; cancelling fails the open round, as [`end_round`](Self::end_round) does, and is
     /// for ever.
@@ -227,6 +239,21 @@ pub trait Store: Clone + Send + Sync + 'static {
         after: u64,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<EnrolmentRecord>>> + Send;
+
+    /// Stores a session of the operators' page, and removes those that have ended.
+    fn open_page_session(
+        &self,
+        session: &NewPageSession,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// A session of the operators' page by the hash of its secret.
+    fn page_session(
+        &self,
+        hash: SecretHash,
+    ) -> impl Future<Output = Result<Option<PageSession>>> + Send;
+
+    /// Ends a session of the operators' page; one that is not there has ended.
+    fn close_page_session(&self, hash: SecretHash) -> impl Future<Output = Result<()>> + Send;
 
     /// The bytes of an adapter of a task.
     fn adapter(
@@ -297,6 +324,9 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// How many messages of a phase are stored.
     fn count(&self, round: RoundId, phase: PhaseName)
     -> impl Future<Output = Result<usize>> + Send;
+
+    /// How many messages of each phase are stored, in phase order.
+    fn counts(&self, round: RoundId) -> impl Future<Output = Result<[u32; 5]>> + Send;
 
     /// The running sum over all inputs that were put: the zero vector if there are none. It is
     /// read chunk by chunk, so it is of one moment only once the phase has closed.

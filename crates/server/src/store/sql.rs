@@ -10,10 +10,11 @@ use super::retry::{answered, step};
 use super::session::Pools;
 use super::{
     Actor, AuditEntry, ClientRound, ControlOutcome, EnrolOutcome, EnrolmentRecord, Leases,
-    Listener, NewInvitations, NewRound, NewTask, NewToken, Old, Outcome, PackedInput, PoolUse,
-    PutOutcome, ReplicaId, Result, RoundRecord, RoundSummary, Signal, Store, StoredMessage,
-    TaskControl, TaskRecord, TaskSummary, TokenRecord, attendance, audit, clock, connect, control,
-    enrolment, inputs, leases, listing, messages, retention, rounds, sums, tasks, tokens,
+    Listener, NewInvitations, NewPageSession, NewRound, NewTask, NewToken, Old, Outcome,
+    PackedInput, PageSession, PoolUse, PutOutcome, ReplicaId, Result, RoundRecord, RoundSummary,
+    Signal, Store, StoredMessage, TaskControl, TaskOverview, TaskRecord, TaskSummary, TokenRecord,
+    attendance, audit, clock, connect, control, enrolment, inputs, leases, listing, messages,
+    overview, page_sessions, retention, rounds, sums, tasks, tokens,
 };
 use crate::audit::{self as log, Event};
 use crate::auth::{SecretHash, TokenId};
@@ -162,6 +163,11 @@ impl Store for AnyStore {
         step("last_input", last).await
     }
 
+    async fn task_overviews(&self, after: u64, limit: u32) -> Result<Vec<TaskOverview>> {
+        let page = || overview::tasks(&self.pools, after, limit);
+        step("task_overviews", page).await
+    }
+
     async fn control_task(
         &self,
         task: TaskId,
@@ -220,6 +226,20 @@ impl Store for AnyStore {
         step("enrolment_page", page).await
     }
 
+    async fn open_page_session(&self, session: &NewPageSession) -> Result<()> {
+        let open = || page_sessions::open(&self.pools, session);
+        step("open_page_session", open).await
+    }
+
+    async fn page_session(&self, hash: SecretHash) -> Result<Option<PageSession>> {
+        step("page_session", || page_sessions::one(&self.pools, hash)).await
+    }
+
+    async fn close_page_session(&self, hash: SecretHash) -> Result<()> {
+        let close = || page_sessions::close(&self.pools, hash);
+        step("close_page_session", close).await
+    }
+
     async fn adapter(&self, task: TaskId, model: ModelDigest) -> Result<Option<Vec<u8>>> {
         step("adapter", || tasks::adapter(&self.pools, task, model)).await
     }
@@ -272,6 +292,10 @@ impl Store for AnyStore {
 
     async fn count(&self, round: RoundId, phase: PhaseName) -> Result<usize> {
         step("count", || messages::count(&self.pools, round, phase)).await
+    }
+
+    async fn counts(&self, round: RoundId) -> Result<[u32; 5]> {
+        step("counts", || messages::counts_of(&self.pools, round)).await
     }
 
     async fn running_sum(&self, round: RoundId, ring: Ring, length: usize) -> Result<RingVector> {

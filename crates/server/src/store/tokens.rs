@@ -151,7 +151,8 @@ pub(super) fn hash(row: &Row, column: &str) -> Result<SecretHash> {
         .map_err(corrupt)
 }
 
-fn record(row: &Row) -> Result<TokenRecord> {
+/// A token of a row of `tokens`.
+pub(super) fn record(row: &Row) -> Result<TokenRecord> {
     Ok(TokenRecord {
         id: token_id(row, "id")?,
         hash: hash(row, "hash")?,

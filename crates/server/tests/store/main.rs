@@ -16,6 +16,7 @@ mod fixture;
 mod inputs;
 mod leases;
 mod messages;
+mod page_sessions;
 mod postgres;
 mod retention;
 mod rounds;
@@ -39,6 +40,9 @@ async fn conformance<S: Store>(store: &S) {
     tokens::revoked_once_for_ever(store).await;
     tokens::uses_are_noted(store).await;
     enrolment::a_token_takes_one_key_in_its_time(store).await;
+    page_sessions::opened_found_and_closed(store).await;
+    page_sessions::end_with_their_token(store).await;
+    page_sessions::tasks_at_a_glance(store).await;
     rounds::opened_in_order_one_at_a_time(store).await;
     rounds::phases_close_in_order(store).await;
     rounds::ended_with_a_sum(store).await;

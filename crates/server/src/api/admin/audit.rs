@@ -95,7 +95,7 @@ pub(super) async fn read<S: Store>(
 }
 
 /// Counts requests that showed no valid token, or one without the right, for the audit log.
-pub(super) async fn note_denials<S: Store>(
+pub(crate) async fn note_denials<S: Store>(
     State(app): State<Arc<App<S>>>,
     request: Request,
     next: Next,

@@ -22,6 +22,8 @@ use serde::{Deserialize, Deserializer};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 
+pub(crate) use self::audit::note_denials;
+pub(crate) use self::tasks::control_task;
 use super::openapi::handler;
 use crate::app::App;
 use crate::problem::{Problem, ProblemKind};

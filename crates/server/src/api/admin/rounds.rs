@@ -69,20 +69,19 @@ struct Dropouts {
 }
 
 impl Dropouts {
-    fn of(received: [u32; 5], reached: PhaseName) -> Self {
-        let [advertised, shared, masked, _, unmasked] = received;
-        let lost =
-            |phase, before: u32, after| (reached >= phase).then(|| before.saturating_sub(after));
+    fn of(lost: &[(PhaseName, u32)]) -> Self {
+        let before = |phase| lost.iter().find(|lost| lost.0 == phase).map(|lost| lost.1);
         Self {
-            share_keys: lost(PhaseName::ShareKeys, advertised, shared),
-            masked_input: lost(PhaseName::MaskedInput, shared, masked),
-            unmask: lost(PhaseName::Unmask, masked, unmasked),
+            share_keys: before(PhaseName::ShareKeys),
+            masked_input: before(PhaseName::MaskedInput),
+            unmask: before(PhaseName::Unmask),
         }
     }
 }
 
 impl From<RoundSummary> for RoundLine {
     fn from(round: RoundSummary) -> Self {
+        let dropouts = round.dropouts();
         let open = round.standing == RoundStanding::Open;
         let [_, _, masked, ..] = round.received.unwrap_or_default();
         let finished = round.standing == RoundStanding::Finished;
@@ -100,9 +99,7 @@ impl From<RoundSummary> for RoundLine {
             ended_at_ms: round.ended_at,
             reason: round.reason,
             survivors: round.received.filter(|_| finished).map(|_| masked),
-            dropouts: round
-                .received
-                .map(|received| Dropouts::of(received, round.phase)),
+            dropouts: dropouts.as_deref().map(Dropouts::of),
             transcript: round.transcript.map(|digest| digest.to_string()),
             erased_at_ms: round.erased_at,
         }

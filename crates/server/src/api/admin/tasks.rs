@@ -19,7 +19,7 @@ use crate::auth::rights::{Read, Tasks};
 use crate::driver::now_ms;
 use crate::problem::{Problem, ProblemKind};
 use crate::store::{
-    ControlOutcome, Store, StoreError, TaskControl, TaskRecord, TaskSettings, TaskState,
+    Actor, ControlOutcome, Store, StoreError, TaskControl, TaskRecord, TaskSettings, TaskState,
     TaskSummary,
 };
 
@@ -177,11 +177,19 @@ async fn control<S: Store>(
     to: TaskControl,
     admin: &Admin<Tasks>,
 ) -> Result<Json<TaskDetail>, Problem> {
-    let task: TaskId = parse(id)?;
-    let actor = admin.holder().actor();
-    let outcome = app.store().control_task(task, to, now_ms(), actor).await;
-    match outcome {
-        Err(StoreError::Missing(_)) => return Err(unknown(id)),
+    control_task(app, parse(id)?, to, admin.holder().actor()).await?;
+    detail(find(app, id).await?).map(Json)
+}
+
+/// Pauses, resumes or cancels a task, and tells whoever waits for that.
+pub(crate) async fn control_task<S: Store>(
+    app: &App<S>,
+    task: TaskId,
+    to: TaskControl,
+    actor: Actor,
+) -> Result<(), Problem> {
+    match app.store().control_task(task, to, now_ms(), actor).await {
+        Err(StoreError::Missing(_)) => return Err(unknown(&task.to_string())),
         Err(error) => return Err(error.into()),
         Ok(ControlOutcome::Finished) => return Err(ended("all its rounds have ended")),
         Ok(ControlOutcome::Cancelled) => return Err(ended("it was cancelled, which is for ever")),
@@ -192,7 +200,7 @@ async fn control<S: Store>(
             app.changed(task);
         }
     }
-    detail(find(app, id).await?).map(Json)
+    Ok(())
 }
 
 fn ended(why: &str) -> Problem {
