@@ -15,9 +15,11 @@
 pub mod browser;
 pub mod cli;
 pub mod client;
+pub mod cluster;
 pub mod collector;
 pub mod database;
 pub mod page;
+pub mod proxy;
 pub mod raw;
 pub mod secrets;
 pub mod service;

@@ -1,5 +1,6 @@
 //! The service as a process that can be killed and started again.
 
+use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -43,6 +44,13 @@ impl Service {
         self.child.kill().await.unwrap();
     }
 
+    /// Stops it where it stands, by SIGSTOP: it holds what it holds and does nothing any more.
+    pub fn freeze(&self) {
+        let pid = i32::try_from(self.child.id().unwrap()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+    }
+
     /// Waits until it is gone by itself.
     pub async fn gone(&mut self) -> ExitStatus {
         self.child.wait().await.unwrap()
@@ -68,6 +76,11 @@ impl Service {
     }
 
     /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address.parse().unwrap()
+    }
+
+    /// Its URL.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -124,11 +124,11 @@ async fn killed_at(point: Point, database: Database) {
 async fn killed_everywhere(databases: Vec<Database>) {
     let at_once = Arc::new(Semaphore::new(AT_ONCE));
     let mut cases = JoinSet::new();
-    for (point, database) in Point::ALL.iter().zip(databases) {
+    for (point, database) in Point::uploads().zip(databases) {
         let at_once = at_once.clone();
         cases.spawn(async move {
             let _permit = at_once.acquire_owned().await.unwrap();
-            killed_at(*point, database).await;
+            killed_at(point, database).await;
         });
     }
     let mut killed = 0;
@@ -136,18 +136,18 @@ async fn killed_everywhere(databases: Vec<Database>) {
         case.unwrap();
         killed += 1;
     }
-    assert_eq!(killed, Point::ALL.len());
+    assert_eq!(killed, Point::uploads().count());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_sqlite() {
-    killed_everywhere(Point::ALL.iter().map(|_| Database::sqlite()).collect()).await;
+    killed_everywhere(Point::uploads().map(|_| Database::sqlite()).collect()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn on_postgres() {
     let mut databases = Vec::new();
-    for _ in Point::ALL {
+    for _ in Point::uploads() {
         databases.push(Database::postgres().await);
     }
     killed_everywhere(databases).await;

@@ -3,7 +3,7 @@
 //! Specification: chapter 8, "Phase 3: MaskedInput", section 8.3; mask expansion is section 3.8.
 
 use chacha20::ChaCha20;
-use chacha20::cipher::{KeyIvInit, StreamCipher};
+use chacha20::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
 use zeroize::Zeroizing;
 
 use crate::codec::Label;
@@ -17,10 +17,31 @@ use crate::vector::{Lane, Sign};
 /// the cipher's vector units run at full width.
 pub(crate) const BLOCK: usize = 8192;
 
+/// Where a key stream ends, in bytes, less one block: 2^32 blocks of the cipher of 64 bytes each.
+const STREAM: u64 = (1 << 38) - 8192;
+
 /// Adds or subtracts the ChaCha20 key stream of `key` (zero nonce, counter from 0), read as
-/// little-endian lanes.
-pub(crate) fn apply<L: Lane>(lanes: &mut [L], key: &Secret32, sign: Sign) {
+/// little-endian lanes; `lanes` are those of a vector from element `first` on.
+///
+/// # Errors
+/// [`ProtocolError::WrongLength`] where the key stream ends before (at 256 GiB, beyond the longest
+/// vector).
+pub(crate) fn apply<L: Lane>(
+    lanes: &mut [L],
+    first: usize,
+    key: &Secret32,
+    sign: Sign,
+) -> Result<(), ProtocolError> {
     let mut cipher = ChaCha20::new(key.expose().into(), &[0; 12].into());
+    let bytes = |lanes: usize| u64::try_from(lanes.saturating_mul(L::BYTES)).unwrap_or(u64::MAX);
+    let end = bytes(first.saturating_add(lanes.len()));
+    if end > STREAM || cipher.try_seek(bytes(first)).is_err() {
+        return Err(ProtocolError::WrongLength {
+            what: "masked vector, against the key stream",
+            expected: usize::try_from(STREAM).unwrap_or(usize::MAX),
+            found: usize::try_from(end).unwrap_or(usize::MAX),
+        });
+    }
     let mut stream = Zeroizing::new([0_u8; BLOCK]);
     for lanes in lanes.chunks_mut(L::PER_BLOCK) {
         cipher.write_keystream(stream.as_mut_slice());
@@ -28,6 +49,7 @@ pub(crate) fn apply<L: Lane>(lanes: &mut [L], key: &Secret32, sign: Sign) {
             *lane = lane.combine(L::from_le(bytes), sign);
         }
     }
+    Ok(())
 }
 
 /// The key of a self mask, from its seed.

@@ -38,12 +38,17 @@ impl View {
 
     /// The transcript digest that is published with the sum.
     pub fn digest(&self, round: RoundId, sum: &RingVector) -> Digest {
+        self.digest_packed(round, &sum.pack())
+    }
+
+    /// The same of a sum that is packed already.
+    pub fn digest_packed(&self, round: RoundId, packed: &[u8]) -> Digest {
         let parts: [&[u8]; 5] = [
             round.as_bytes(),
             self.directory.as_bytes(),
             self.sharers.as_bytes(),
             self.survivors.as_bytes(),
-            &sum.pack(),
+            packed,
         ];
         codec::hash(Label::Transcript, &parts)
     }

@@ -274,7 +274,23 @@ impl RingVector {
 
     /// Adds or subtracts the mask that `key` expands to.
     pub fn mask(&mut self, key: &Secret32, sign: Sign) {
-        for_lanes!(&mut self.lanes, lanes => mask::apply(lanes, key, sign));
+        // A vector that the memory holds is shorter than a key stream.
+        let masked = self.mask_from(0, key, sign);
+        debug_assert!(masked.is_ok(), "{masked:?}");
+    }
+
+    /// Adds or subtracts a part of the mask that `key` expands to: this vector holds the elements
+    /// of a longer one from `first` on.
+    ///
+    /// # Errors
+    /// [`ProtocolError::WrongLength`] where the mask ends before: at 256 GiB.
+    pub fn mask_from(
+        &mut self,
+        first: usize,
+        key: &Secret32,
+        sign: Sign,
+    ) -> Result<(), ProtocolError> {
+        for_lanes!(&mut self.lanes, lanes => mask::apply(lanes, first, key, sign))
     }
 
     /// Packs at b bits an element: element i fills bits i b to (i + 1) b - 1, counted from the

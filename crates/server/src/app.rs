@@ -13,10 +13,12 @@ use crate::audit::{self, Auditor};
 use crate::config::Settings;
 use crate::driver::Driver;
 use crate::driver::signals::Signals;
+use crate::driver::unmask::Recovered;
 use crate::error::ServerError;
 use crate::phases::Phases;
 use crate::store::{ReplicaId, Store};
 use crate::upload::Uploads;
+use crate::watch::Watch;
 use crate::{api, page, retention, telemetry};
 
 /// What requests and the driver share. Nothing in it is the only copy of anything: after a
@@ -30,7 +32,8 @@ pub struct App<S> {
     uploads: Uploads,
     replica: ReplicaId,
     signals: Signals,
-    phase_changes: watch::Sender<()>,
+    recovered: Recovered,
+    watch: Watch,
     stopping: watch::Sender<bool>,
 }
 
@@ -46,7 +49,8 @@ impl<S: Store> App<S> {
             audit: Auditor::default(),
             replica: ReplicaId::draw(),
             signals: Signals::default(),
-            phase_changes: watch::Sender::new(()),
+            recovered: Recovered::default(),
+            watch: Watch::default(),
             stopping: watch::Sender::new(false),
         })
     }
@@ -86,6 +90,11 @@ impl<S: Store> App<S> {
         &self.signals
     }
 
+    /// The masks of a sum that is being unmasked.
+    pub(crate) fn recovered(&self) -> &Recovered {
+        &self.recovered
+    }
+
     /// A message of the task's open round was stored: its phase may have all that it waits for.
     pub fn message_arrived(&self, task: TaskId) {
         self.signals.message(task);
@@ -98,13 +107,19 @@ impl<S: Store> App<S> {
         self.announce();
     }
 
-    /// Wakes all long polls: a phase changed, or a round opened or ended.
+    /// Has it read how tasks and rounds stand, which wakes long polls that wait for a change.
     pub(crate) fn announce(&self) {
-        self.phase_changes.send_replace(());
+        self.watch.refresh();
     }
 
+    /// Tells when a phase changed, or a round opened or ended, on whichever replica.
     pub(crate) fn phase_changes(&self) -> watch::Receiver<()> {
-        self.phase_changes.subscribe()
+        self.watch.changes()
+    }
+
+    /// Where tasks and rounds stand.
+    pub(crate) fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// Ends what would go on for ever: the service stops.

@@ -16,6 +16,7 @@
 //! | what an operator sees | [`telemetry`], and `page` in a browser |
 //! | figures over rounds, drawn | [`plot`] |
 //! | how a masked input gets into the sum | [`upload`] |
+//! | what long polls are answered from | `watch` |
 //!
 //! The service is trusted for liveness only. It holds no secret of any client: every message it
 //! stores is public or sealed to another client, and masked vectors exist only as a running sum.
@@ -37,6 +38,7 @@ pub mod store;
 pub mod task;
 pub mod telemetry;
 pub mod upload;
+mod watch;
 
 pub use api::document;
 pub use app::{App, serve};

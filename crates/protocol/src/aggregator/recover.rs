@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::{Aggregate, UnmaskPhase, inconsistent};
 use crate::error::{ProtocolError, RoundFailure};
-use crate::id::{Position, RosterIndex};
+use crate::id::{Digest, Position, RosterIndex};
 use crate::keys::{EphemeralKey, Secret32};
 use crate::mask;
 use crate::message::{Dealing, SecretKind, Share, ShareKeysBody, Signed, Unmask};
@@ -48,6 +48,17 @@ impl Recovery {
         for (key, sign) in &self.masks {
             sum.mask(key, *sign);
         }
+    }
+
+    /// Takes the masks off a part of the running sum: its elements from `first` on. Parts need
+    /// nothing of each other, so they may be unmasked in any order and by any number of processes.
+    ///
+    /// # Errors
+    /// [`ProtocolError::WrongLength`] if the part is not of a vector that a round can have.
+    pub fn unmask_from(&self, first: usize, part: &mut RingVector) -> Result<(), ProtocolError> {
+        self.masks
+            .iter()
+            .try_for_each(|(key, sign)| part.mask_from(first, key, *sign))
     }
 }
 
@@ -100,6 +111,12 @@ impl UnmaskPhase {
             clients: self.checked.survivor_indices(),
             set_aside: recovery.set_aside.clone(),
         }
+    }
+
+    /// The transcript digest of the packed sum, with the masks off.
+    pub fn transcript(&self, packed: &[u8]) -> Digest {
+        let round = self.context().params.id();
+        self.checked.view.digest_packed(round, packed)
     }
 
     fn recover_secret(
@@ -205,5 +222,58 @@ impl UnmaskPhase {
                 Ok((key, sign))
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::vector::Ring;
+
+    proptest! {
+        /// The parts put together are the whole, wherever it is cut and whatever is in it.
+        #[test]
+        fn parts_are_the_whole(
+            bits in 8_u8..=64,
+            length in 1_usize..20_000,
+            cuts in proptest::collection::vec(0.0_f64..1.0, 0..5),
+            keys in proptest::collection::vec((any::<[u8; 32]>(), any::<bool>()), 1..6),
+        ) {
+            let ring = Ring::new(bits).unwrap();
+            let sign = |plus| if plus { Sign::Plus } else { Sign::Minus };
+            let masks = keys.iter().map(|(key, plus)| (Secret32::from(*key), sign(*plus)));
+            let recovery = Recovery { masks: masks.collect(), set_aside: Vec::new() };
+            let elements: Vec<u64> = (0..20_000_u64).take(length).collect();
+            let mut whole = RingVector::from_elements(ring, &elements);
+            recovery.unmask(&mut whole);
+
+            #[allow(clippy::as_conversions, clippy::cast_possible_truncation,
+                clippy::cast_precision_loss, clippy::cast_sign_loss)]
+            let mut cuts: Vec<usize> = cuts.iter().map(|c| (c * length as f64) as usize).collect();
+            cuts.extend([0, length]);
+            cuts.sort_unstable();
+            let mut parts = Vec::new();
+            for cut in cuts.windows(2) {
+                let mut part = RingVector::from_elements(ring, &elements[cut[0]..cut[1]]);
+                recovery.unmask_from(cut[0], &mut part).unwrap();
+                parts.extend(part.elements());
+            }
+            prop_assert_eq!(parts, whole.elements().collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn no_vector_is_longer_than_a_mask() {
+        let masks = vec![(Secret32::from([1; 32]), Sign::Plus)];
+        let recovery = Recovery {
+            masks,
+            set_aside: Vec::new(),
+        };
+        let mut part = RingVector::zeros(Ring::new(64).unwrap(), 10);
+        // The longest vector has 2^32 - 1 elements.
+        recovery.unmask_from((1 << 32) - 11, &mut part).unwrap();
+        assert!(recovery.unmask_from(1 << 35, &mut part).is_err());
     }
 }

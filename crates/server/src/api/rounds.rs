@@ -13,13 +13,15 @@ use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::RosterIndex;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Id, Path, binary, parse, parse_index, poll};
+use super::poll::{self, Glance};
+use super::{Id, Path, binary, parse, parse_index};
 use crate::app::App;
 use crate::audit::{self, Chain, SignedHeadJson};
-use crate::driver::now_ms;
 use crate::phases::Phase;
 use crate::problem::{Problem, ProblemKind};
-use crate::store::{RoundRecord, RoundState, Store, StoredResult};
+use crate::store::{RoundAt, RoundRecord, RoundState, Store, StoredResult};
+use crate::watch::{Known, Snapshot};
+use undertone_protocol::id::RoundId;
 use undertone_protocol::params::RoundParams;
 
 type AppState<S> = State<Arc<App<S>>>;
@@ -102,13 +104,34 @@ pub(super) async fn status<S: Store>(
     query: Result<Query<StatusQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<StatusJson>, Problem> {
     let Query(query) = query.map_err(|e| Problem::new(ProblemKind::BadRequest, e.body_text()))?;
+    let round: RoundId = parse(&id)?;
+    let seen = query.seen.as_deref();
+    let glance = |snapshot: &Snapshot| match snapshot.round(round) {
+        None => Glance::Unknown,
+        Some(known) => {
+            let found = Found::Known(known.clone(), snapshot.now());
+            if seen.is_none_or(|seen| known.is_news(seen)) {
+                Glance::News(found)
+            } else {
+                Glance::Same(found)
+            }
+        }
+    };
     let look = || async {
         let round = find(&app, &id).await?;
-        let news = query.seen.as_deref() != Some(phase_text(&round.state));
-        Ok((round, news))
+        let news = seen != Some(phase_text(&round.state));
+        Ok((Found::Stored(round), news))
     };
-    let round = poll::until(&app, query.wait, look).await?;
-    describe(&app, round).await.map(Json)
+    match poll::until(&app, query.wait, glance, look).await? {
+        Found::Known(known, now) => describe_known(&app, known, now).await.map(Json),
+        Found::Stored(round) => describe(&app, round).await.map(Json),
+    }
+}
+
+/// A round as a snapshot knows it, with the database's clock now, or as it is stored.
+enum Found {
+    Known(Known, u64),
+    Stored(RoundRecord),
 }
 
 fn phase_text(state: &RoundState) -> &'static str {
@@ -132,16 +155,64 @@ async fn describe<S: Store>(app: &App<S>, round: RoundRecord) -> Result<StatusJs
     match &round.state {
         RoundState::Open { phase, deadline } => {
             status.received = app.store().count(round.id, *phase).await?;
-            status.closes_in_ms = deadline.saturating_sub(now_ms());
-            if let Ok(rebuilt) = app.phases().load(app.store(), &round, *phase).await? {
-                let most = *rebuilt.context().params().directory_sizes().end();
-                status.expected = rebuilt.expected().unwrap_or(most);
-            }
+            let now = app.store().now().await?;
+            status.closes_in_ms = deadline.saturating_sub(now);
+            status.expected = expected(app, &round, *phase).await?;
         }
         RoundState::Failed { reason } => status.reason = Some(reason.clone()),
         RoundState::Finished(_) => {}
     }
     Ok(status)
+}
+
+async fn describe_known<S: Store>(
+    app: &App<S>,
+    known: Known,
+    now: u64,
+) -> Result<StatusJson, Problem> {
+    let mut status = StatusJson {
+        round: known.round.id.to_string(),
+        number: known.round.number,
+        phase: known.phase(),
+        received: 0,
+        expected: 0,
+        closes_in_ms: 0,
+        reason: None,
+    };
+    match known.round.at {
+        RoundAt::Open {
+            phase,
+            deadline,
+            received,
+        } => {
+            status.received = received;
+            status.closes_in_ms = deadline.saturating_sub(now);
+            // The first who asks finds out for all.
+            let find_out = || async {
+                match app.store().round(known.round.id).await? {
+                    Some(round) => expected(app, &round, phase).await,
+                    None => Ok(0),
+                }
+            };
+            status.expected = *known.expected.get_or_try_init(find_out).await?;
+        }
+        RoundAt::Failed { reason } => status.reason = Some(reason),
+        RoundAt::Finished => {}
+    }
+    Ok(status)
+}
+
+/// How many messages a phase waits for at most; 0 if the round cannot get there and will fail.
+async fn expected<S: Store>(
+    app: &App<S>,
+    round: &RoundRecord,
+    phase: PhaseName,
+) -> Result<usize, Problem> {
+    let rebuilt = app.phases().load(app.store(), round, phase).await?;
+    Ok(rebuilt.map_or(0, |rebuilt| {
+        let most = *rebuilt.context().params().directory_sizes().end();
+        rebuilt.expected().unwrap_or(most)
+    }))
 }
 
 /// One client's part of the directory U1.

@@ -12,10 +12,13 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Id, Path, binary, parse, poll};
+use super::poll::{self, Glance};
+use super::{Id, Path, binary, parse};
 use crate::app::App;
 use crate::problem::{Problem, ProblemKind};
 use crate::store::{Store, StoreError, TaskRecord, TaskStatus};
+use crate::watch::Snapshot;
+use undertone_protocol::id::{RoundId, TaskId};
 
 type AppState<S> = State<Arc<App<S>>>;
 
@@ -146,24 +149,34 @@ pub(super) async fn round<S: Store>(
     query: Result<Query<RoundQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<NextRound>, Problem> {
     let Query(query) = query.map_err(|e| Problem::new(ProblemKind::BadRequest, e.body_text()))?;
+    let task: TaskId = parse(&id)?;
+    let above = |(round, number): &(RoundId, u32)| {
+        (*number > query.after).then(|| NextRound::Open {
+            round: round.to_string(),
+            number: *number,
+        })
+    };
+    let glance = |snapshot: &Snapshot| match snapshot.task(task) {
+        None => Glance::Unknown,
+        Some((true, _)) => Glance::News(NextRound::Finished),
+        Some((false, open)) => match open.as_ref().and_then(above) {
+            Some(next) => Glance::News(next),
+            None => Glance::Same(NextRound::Waiting),
+        },
+    };
     let look = || async {
         let task = find(&app, &id).await?;
         if status(&task) == TaskStatus::Finished {
             return Ok((NextRound::Finished, true));
         }
         let open = app.store().open_round_of(task.id).await?;
-        Ok(match open.filter(|round| round.number.0 > query.after) {
-            Some(round) => (
-                NextRound::Open {
-                    round: round.id.to_string(),
-                    number: round.number.0,
-                },
-                true,
-            ),
+        let open = open.map(|round| (round.id, round.number.0));
+        Ok(match open.as_ref().and_then(above) {
+            Some(next) => (next, true),
             None => (NextRound::Waiting, false),
         })
     };
-    Ok(Json(poll::until(&app, query.wait, look).await?))
+    Ok(Json(poll::until(&app, query.wait, glance, look).await?))
 }
 
 pub(super) async fn find<S: Store>(app: &App<S>, id: &str) -> Result<TaskRecord, Problem> {

@@ -5,12 +5,12 @@ use std::time::Duration;
 use undertone_protocol::aggregator::{PhaseName, schedule};
 use undertone_protocol::id::TaskId;
 
-use super::conclude::{end, failed};
-use super::{open, unmask};
+use super::conclude::{self, end, failed};
+use super::open;
 use crate::app::App;
 use crate::error::ServerError;
 use crate::phases::{self, Phase};
-use crate::store::{RoundRecord, RoundState, Store, TaskControl, TaskRecord, TaskStatus};
+use crate::store::{RoundRecord, RoundState, Store, TaskControl, TaskStatus, chunk_count};
 use crate::telemetry;
 
 /// Moves a task as far as it goes now. Returns how long its open phase still has.
@@ -33,6 +33,10 @@ pub(super) async fn task<S: Store>(
     let RoundState::Open { phase, deadline } = round.state else {
         return Ok(None);
     };
+    if round.unmasking_at.is_some() {
+        conclude::unmasked(app, &task, &round).await?;
+        return Ok(None);
+    }
     let rebuilt = match app.phases().load(app.store(), &round, phase).await? {
         Ok(rebuilt) => rebuilt,
         Err(failure) => {
@@ -49,39 +53,32 @@ pub(super) async fn task<S: Store>(
     if !schedule::closes(received, expected, now, deadline) {
         return Ok(Some(Duration::from_millis(deadline.saturating_sub(now))));
     }
-    close(app, &task, &round, (phase, &rebuilt), [received, expected]).await?;
+    close(app, &round, (phase, &rebuilt), [received, expected]).await?;
     // Something changed; look again at once.
     app.changed(task.id);
     Ok(None)
 }
 
-/// Closes the open phase, and with the last one the round.
+/// Closes the open phase; after the last one the masks are taken off.
 async fn close<S: Store>(
     app: &App<S>,
-    task: &TaskRecord,
     round: &RoundRecord,
     (phase, rebuilt): (PhaseName, &Phase),
     [received, expected]: [usize; 2],
 ) -> Result<(), ServerError> {
-    match (phases::successor(phase), rebuilt) {
-        (Some(next), _) => {
-            let open = u64::from(next.deadline_ms(rebuilt.context().params()));
-            let deadline = app.store().now().await?.saturating_add(open);
-            if app
-                .store()
-                .close_phase(round.id, phase, next, deadline)
-                .await?
-            {
-                tracing::info!(round = %round.id, %phase, received, expected, "phase closed");
-                note_closed(round, phase, rebuilt, [received, expected]);
-            }
-        }
-        (None, Phase::Unmask(unmask)) => {
-            let outcome = unmask::finish(app, task, round, unmask).await?;
-            note_closed(round, phase, rebuilt, [received, expected]);
-            end(app, round, phase, outcome).await?;
-        }
-        (None, _) => {}
+    let store = app.store();
+    let params = rebuilt.context().params();
+    let closed = if let Some(next) = phases::successor(phase) {
+        let open = u64::from(next.deadline_ms(params));
+        let deadline = store.now().await?.saturating_add(open);
+        store.close_phase(round.id, phase, next, deadline).await?
+    } else {
+        let chunks = chunk_count(params.vector_length());
+        store.begin_unmasking(round.id, chunks).await?
+    };
+    if closed {
+        tracing::info!(round = %round.id, %phase, received, expected, "phase closed");
+        note_closed(round, phase, rebuilt, [received, expected]);
     }
     Ok(())
 }

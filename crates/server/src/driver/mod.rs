@@ -20,7 +20,7 @@ mod lease;
 mod open;
 mod settings;
 pub mod signals;
-mod unmask;
+pub(crate) mod unmask;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,6 +35,7 @@ pub use settings::DriverSettings;
 use crate::app::App;
 use crate::store::Store;
 use crate::telemetry::name;
+use crate::watch;
 
 /// Messages that come within so long are looked at together.
 const GATHER: Duration = Duration::from_millis(5);
@@ -68,6 +69,8 @@ impl Driver {
         loops.spawn(lease::keep(app.clone()));
         loops.spawn(signals::hear(app.clone()));
         loops.spawn(signals::tell(app.clone()));
+        loops.spawn(unmask::work(app.clone()));
+        loops.spawn(watch::run(app.clone()));
         Self { loops }
     }
 

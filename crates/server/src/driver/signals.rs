@@ -28,6 +28,7 @@ pub struct Signals {
     woken: Notify,
     leases: Notify,
     elsewhere: Notify,
+    unmasking: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -59,6 +60,7 @@ impl Signals {
 
     /// The task is in another state.
     pub(crate) fn changed(&self, task: TaskId) {
+        self.unmasking.notify_one();
         let mut tasks = self.lock();
         if tasks.held.contains(&task) {
             tasks.due.insert(task);
@@ -114,6 +116,11 @@ impl Signals {
     /// Waits for a reason to look at the leases.
     pub(super) async fn leases_changed(&self) {
         self.leases.notified().await;
+    }
+
+    /// Waits for a change that may have left chunks to unmask.
+    pub(super) async fn unmasking(&self) {
+        self.unmasking.notified().await;
     }
 
     fn take_elsewhere(&self) -> BTreeSet<TaskId> {

@@ -71,7 +71,8 @@ pub(super) async fn opened(
     Ok(())
 }
 
-/// A phase closed: who answered in it is kept. Returns how many did.
+/// A phase closed: who answered in it is kept. Returns how many did; of a phase that had closed
+/// before, nothing changes.
 pub(super) async fn closed(session: &mut Session, round: RoundId, phase: PhaseName) -> Result<u32> {
     let now = clock::now(session).await?;
     let received = session
@@ -81,7 +82,8 @@ pub(super) async fn closed(session: &mut Session, round: RoundId, phase: PhaseNa
                  CASE WHEN received_at > opened_at THEN received_at - opened_at ELSE 0 END, 0 \
              FROM messages JOIN phases \
                  ON phases.round = messages.round AND phases.phase = messages.phase \
-             WHERE messages.round = $1 AND messages.phase = $2 AND received_at IS NOT NULL",
+             WHERE messages.round = $1 AND messages.phase = $2 AND received_at IS NOT NULL \
+                 AND closed_at IS NULL",
         )
         .bind(round.as_bytes().as_slice())
         .bind(phase.text())
@@ -89,7 +91,10 @@ pub(super) async fn closed(session: &mut Session, round: RoundId, phase: PhaseNa
         .await?;
     let received = u32::try_from(received).unwrap_or(u32::MAX);
     session
-        .query("UPDATE phases SET closed_at = $3, received = $4 WHERE round = $1 AND phase = $2")
+        .query(
+            "UPDATE phases SET closed_at = $3, received = $4 \
+             WHERE round = $1 AND phase = $2 AND closed_at IS NULL",
+        )
         .bind(round.as_bytes().as_slice())
         .bind(phase.text())
         .bind(signed(now))

@@ -185,7 +185,9 @@ async fn first_of_sqlite(options: &SqliteConnectOptions) -> sqlx::Result<SqliteC
 
 /// Whether another process has the file (`SQLITE_BUSY` and its extended codes).
 fn is_busy(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code);
     code.and_then(|code| code.parse::<u32>().ok())
         .is_some_and(|code| code & 0xff == 5)
 }

@@ -19,6 +19,8 @@ pub(super) struct Subject {
     pub(super) number: u32,
     /// When the phase that is open closes at the latest.
     pub(super) deadline: u64,
+    /// Whether the Unmask phase has closed and the masks are taken off.
+    pub(super) unmasking: bool,
 }
 
 impl Subject {
@@ -50,6 +52,13 @@ impl Subject {
         self.append(session, &event).await
     }
 
+    /// The Unmask phase was closed, and the masks are being taken off.
+    pub(super) async fn unmasking(&self, session: &mut Session) -> Result<()> {
+        self.closed(session, PhaseName::Unmask).await?;
+        let round = Hex(self.round);
+        self.append(session, &Event::UnmaskBegun { round }).await
+    }
+
     /// The round ended in `phase`. Comes before messages are erased.
     pub(super) async fn ended(
         &self,
@@ -62,7 +71,9 @@ impl Subject {
         let inputs = messages::senders(session, self.round, PhaseName::MaskedInput).await?;
         let event = match outcome {
             Outcome::Finished { result, .. } => {
-                self.closed_with(session, phase, &shares).await?;
+                if !self.unmasking {
+                    self.closed_with(session, phase, &shares).await?;
+                }
                 Event::RoundFinished {
                     round: Hex(self.round),
                     number: self.number,

@@ -53,14 +53,18 @@ pub(super) async fn is_open(
 ) -> Result<bool> {
     let row = locking!(
         session,
-        "SELECT state, phase FROM rounds WHERE id = $1",
+        "SELECT state, phase, unmasking_at FROM rounds WHERE id = $1",
         "FOR SHARE"
     )
     .bind(round.as_bytes().as_slice())
     .row()
     .await?
     .ok_or_else(|| missing(round))?;
-    Ok(row.get::<&str, _>("state")? == "open" && row.get::<&str, _>("phase")? == phase.text())
+    // Unmask has no next phase: it is closed once the masks are being taken off.
+    let closed = row.get::<Option<i64>, _>("unmasking_at")?.is_some();
+    Ok(row.get::<&str, _>("state")? == "open"
+        && row.get::<&str, _>("phase")? == phase.text()
+        && !closed)
 }
 
 /// What becomes of a message that was not inserted.

@@ -26,9 +26,11 @@ mod rounds;
 mod session;
 mod signals;
 mod sql;
+mod standing;
 mod sums;
 mod tasks;
 mod tokens;
+mod unmasking;
 
 use std::future::Future;
 
@@ -49,6 +51,7 @@ pub use retention::Old;
 pub use session::PoolUse;
 pub use signals::{Listener, Signal};
 pub use sql::AnyStore;
+pub use standing::{RoundAt, RoundNow, Standing, StandingLine};
 pub use sums::{CHUNK, chunk_count, chunk_range};
 pub use tokens::{NewToken, TokenRecord};
 use undertone_protocol::aggregator::PhaseName;
@@ -56,6 +59,7 @@ use undertone_protocol::audit::{Chain, Head};
 use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
 use undertone_protocol::keys::{IdentityPublicKey, Secret32};
 use undertone_protocol::vector::{Ring, RingVector};
+pub use unmasking::{ChunkLease, Progress};
 
 use crate::audit::{self as log, Event};
 use crate::auth::{SecretHash, TokenId};
@@ -280,6 +284,12 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// All rounds of a task by number.
     fn rounds(&self, task: TaskId) -> impl Future<Output = Result<Vec<RoundRecord>>> + Send;
 
+    /// Where all tasks that have something to do, and their latest rounds, stand at one moment.
+    fn standing(&self) -> impl Future<Output = Result<Standing>> + Send;
+
+    /// Where one task and its latest rounds stand, whether it has something to do or not.
+    fn standing_of(&self, task: TaskId) -> impl Future<Output = Result<Vec<StandingLine>>> + Send;
+
     /// The open round of a task.
     fn open_round_of(
         &self,
@@ -357,8 +367,56 @@ pub trait Store: Clone + Send + Sync + 'static {
         deadline: u64,
     ) -> impl Future<Output = Result<bool>> + Send;
 
+    /// Closes the Unmask phase, if it is open: no share is taken any more, and the sum is set up to
+    /// be unmasked in `chunks` chunks. Returns whether it did.
+    fn begin_unmasking(
+        &self,
+        round: RoundId,
+        chunks: usize,
+    ) -> impl Future<Output = Result<bool>> + Send;
+
+    /// The rounds with a chunk to unmask that no process is at.
+    fn unmasking(&self) -> impl Future<Output = Result<Vec<RoundId>>> + Send;
+
+    /// Leases a chunk that no process is at, for `lease_ms` milliseconds.
+    fn lease_chunk(
+        &self,
+        round: RoundId,
+        owner: ReplicaId,
+        lease_ms: u64,
+    ) -> impl Future<Output = Result<Option<ChunkLease>>> + Send;
+
+    /// Keeps a leased chunk for another `lease_ms` milliseconds; returns whether it still was
+    /// `owner`'s to unmask.
+    fn renew_chunk(
+        &self,
+        round: RoundId,
+        chunk: usize,
+        owner: ReplicaId,
+        lease_ms: u64,
+    ) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Stores a chunk of the sum, packed, without masks. Returns whether it was not there yet: what
+    /// a chunk is follows from what is stored, so it does not matter who computed it.
+    fn put_unmasked(
+        &self,
+        round: RoundId,
+        chunk: usize,
+        packed: &[u8],
+    ) -> impl Future<Output = Result<bool>> + Send;
+
+    /// How many chunks of the sum are unmasked.
+    fn unmasking_progress(&self, round: RoundId) -> impl Future<Output = Result<Progress>> + Send;
+
+    /// A chunk of the sum, packed, without masks; `None` if it is not there yet, or erased.
+    fn unmasked_chunk(
+        &self,
+        round: RoundId,
+        chunk: usize,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>>> + Send;
+
     /// Ends a round that is open in `phase`: stores the outcome, erases masked state and messages
-    /// that hold shares (running sum, ShareKeys, Unmask), bars the culprit of a failure, moves the task to the new adapter if
+    /// that hold shares (running sum, unmasked chunks, ShareKeys, Unmask), bars the culprit of a failure, moves the task to the new adapter if
     /// there is one, counts the round as ended, and finishes the task after its last round.
     /// Returns whether it did.
     fn end_round(

@@ -224,6 +224,8 @@ pub struct RoundRecord {
     /// How long a client rests from the opening of a round that took its input to that of the
     /// next, in milliseconds.
     pub min_interval_ms: u64,
+    /// When its Unmask phase closed: since then the masks are taken off, until it ends.
+    pub unmasking_at: Option<u64>,
     /// When it ended.
     pub ended_at: Option<u64>,
     /// When its parameters, messages and sum were erased.

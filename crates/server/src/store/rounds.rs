@@ -12,6 +12,7 @@ use super::columns::{
 };
 use super::history::{self, Subject};
 use super::session::{Pools, Row, Session, locking};
+use super::tokens::time;
 use super::{
     NewRound, Outcome, Result, RoundRecord, RoundState, Signal, StoreError, StoredResult,
     attendance, messages, tasks,
@@ -256,6 +257,11 @@ async fn erase(session: &mut Session, round: RoundId) -> Result<()> {
         .execute()
         .await?;
     session
+        .query("DELETE FROM unmasked WHERE round = $1")
+        .bind(round.as_bytes().as_slice())
+        .execute()
+        .await?;
+    session
         .query("DELETE FROM messages WHERE round = $1 AND phase IN ($2, $3)")
         .bind(round.as_bytes().as_slice())
         .bind(PhaseName::ShareKeys.text())
@@ -268,9 +274,9 @@ async fn erase(session: &mut Session, round: RoundId) -> Result<()> {
 /// The task of a round, and what is said of the round. Task and number never change, and the
 /// deadline only with the phase, which is compared later; so the row need not be locked: this keeps
 /// the lock order of task before round.
-async fn subject(session: &mut Session, round: RoundId) -> Result<Subject> {
+pub(super) async fn subject(session: &mut Session, round: RoundId) -> Result<Subject> {
     let row = session
-        .query("SELECT task, number, deadline FROM rounds WHERE id = $1")
+        .query("SELECT task, number, deadline, unmasking_at FROM rounds WHERE id = $1")
         .bind(round.as_bytes().as_slice())
         .row()
         .await?
@@ -280,6 +286,7 @@ async fn subject(session: &mut Session, round: RoundId) -> Result<Subject> {
         round,
         number: number(&row, "number")?,
         deadline: number(&row, "deadline")?,
+        unmasking: row.get::<Option<i64>, _>("unmasking_at")?.is_some(),
     })
 }
 
@@ -320,6 +327,7 @@ fn record(row: &Row) -> Result<RoundRecord> {
         opened_at: number(row, "opened_at")?,
         min_interval_ms: number(row, "min_interval_ms")?,
         admitted: admitted.map(u32::try_from).transpose().map_err(corrupt)?,
+        unmasking_at: time(row, "unmasking_at")?,
         ended_at: ended_at.map(u64::try_from).transpose().map_err(corrupt)?,
         erased_at: super::tokens::time(row, "erased_at")?,
     })

@@ -9,12 +9,13 @@ use undertone_protocol::vector::{Ring, RingVector};
 use super::retry::{answered, step};
 use super::session::Pools;
 use super::{
-    Actor, AuditEntry, ClientRound, ControlOutcome, EnrolOutcome, EnrolmentRecord, Leases,
-    Listener, NewInvitations, NewPageSession, NewRound, NewTask, NewToken, Old, Outcome,
-    PackedInput, PageSession, PoolUse, PutOutcome, ReplicaId, Result, RoundRecord, RoundSummary,
-    Signal, Store, StoredMessage, TaskControl, TaskOverview, TaskRecord, TaskSummary, TokenRecord,
-    attendance, audit, clock, connect, control, enrolment, inputs, leases, listing, messages,
-    overview, page_sessions, retention, rounds, sums, tasks, tokens,
+    Actor, AuditEntry, ChunkLease, ClientRound, ControlOutcome, EnrolOutcome, EnrolmentRecord,
+    Leases, Listener, NewInvitations, NewPageSession, NewRound, NewTask, NewToken, Old, Outcome,
+    PackedInput, PageSession, PoolUse, Progress, PutOutcome, ReplicaId, Result, RoundRecord,
+    RoundSummary, Signal, Standing, StandingLine, Store, StoredMessage, TaskControl, TaskOverview,
+    TaskRecord, TaskSummary, TokenRecord, attendance, audit, clock, connect, control, enrolment,
+    inputs, leases, listing, messages, overview, page_sessions, retention, rounds, standing, sums,
+    tasks, tokens, unmasking,
 };
 use crate::audit::{self as log, Event};
 use crate::auth::{SecretHash, TokenId};
@@ -260,6 +261,14 @@ impl Store for AnyStore {
         step("rounds", || rounds::of_task(&self.pools, task)).await
     }
 
+    async fn standing(&self) -> Result<Standing> {
+        step("standing", || standing::all(&self.pools)).await
+    }
+
+    async fn standing_of(&self, task: TaskId) -> Result<Vec<StandingLine>> {
+        step("standing_of", || standing::of(&self.pools, task)).await
+    }
+
     async fn open_round_of(&self, task: TaskId) -> Result<Option<RoundRecord>> {
         step("open_round_of", || rounds::open_of_task(&self.pools, task)).await
     }
@@ -323,6 +332,51 @@ impl Store for AnyStore {
     ) -> Result<bool> {
         let close = || rounds::close_phase(&self.pools, round, from, to, deadline);
         step("close_phase", close).await
+    }
+
+    async fn begin_unmasking(&self, round: RoundId, chunks: usize) -> Result<bool> {
+        let begin = || unmasking::begin(&self.pools, round, chunks);
+        step("begin_unmasking", begin).await
+    }
+
+    async fn unmasking(&self) -> Result<Vec<RoundId>> {
+        step("unmasking", || unmasking::waiting(&self.pools)).await
+    }
+
+    async fn lease_chunk(
+        &self,
+        round: RoundId,
+        owner: ReplicaId,
+        lease_ms: u64,
+    ) -> Result<Option<ChunkLease>> {
+        let lease = || unmasking::lease(&self.pools, round, owner, lease_ms);
+        step("lease_chunk", lease).await
+    }
+
+    async fn renew_chunk(
+        &self,
+        round: RoundId,
+        chunk: usize,
+        owner: ReplicaId,
+        lease_ms: u64,
+    ) -> Result<bool> {
+        let renew = || unmasking::renew(&self.pools, (round, chunk), owner, lease_ms);
+        step("renew_chunk", renew).await
+    }
+
+    async fn put_unmasked(&self, round: RoundId, chunk: usize, packed: &[u8]) -> Result<bool> {
+        let put = || unmasking::put(&self.pools, round, chunk, packed);
+        step("put_unmasked", put).await
+    }
+
+    async fn unmasking_progress(&self, round: RoundId) -> Result<Progress> {
+        let progress = || unmasking::progress(&self.pools, round);
+        step("unmasking_progress", progress).await
+    }
+
+    async fn unmasked_chunk(&self, round: RoundId, chunk: usize) -> Result<Option<Vec<u8>>> {
+        let read = || unmasking::chunk(&self.pools, round, chunk);
+        step("unmasked_chunk", read).await
     }
 
     async fn end_round(

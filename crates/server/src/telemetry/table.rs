@@ -219,6 +219,9 @@ metrics! {
     /// Masked inputs turned away because a queue or the memory was full.
     UPLOAD_OVERLOADED = "undertone_upload_overloaded_total", Kind::Counter, "",
         [listed("what", overloads)];
+    /// Time in which the masks were taken off one chunk of a sum, reading and storing it included.
+    UNMASK_CHUNK_SECONDS = "undertone_unmask_chunk_duration_seconds", Kind::Histogram(FAST),
+        "seconds", [];
     /// Entries written to the audit log, undone ones included.
     AUDIT_ENTRIES = "undertone_audit_entries_total", Kind::Counter, "",
         [listed("chain", chains)];

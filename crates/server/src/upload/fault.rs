@@ -1,4 +1,4 @@
-//! Named places on the way of a masked input, for tests that kill the process there.
+//! Named places on the way of a masked input, and of the sum, for tests that kill the process there.
 //!
 //! A test program installs a hook before it starts the service; nothing that an operator sets can.
 //! Without one, a place costs one load from memory. There is a name for every place where the way
@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 macro_rules! points {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
-        /// A place on the way of a masked input, in order.
+        /// A place on the way of a masked input or of the sum, in order.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Point {
             $($(#[$doc])* $name,)*
@@ -18,6 +18,12 @@ macro_rules! points {
         impl Point {
             /// Every place.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Those on the way of a masked input; the rest are on the way of the sum.
+            pub fn uploads() -> impl Iterator<Item = Self> {
+                let upload = |point: &Self| *point <= Self::BeforeAnswer;
+                Self::ALL.iter().copied().filter(upload)
+            }
 
             /// Its name.
             pub const fn name(self) -> &'static str {
@@ -60,6 +66,10 @@ points! {
     BeforeWake = "before-wake";
     /// The answer is about to be given.
     BeforeAnswer = "before-answer";
+    /// The masks are off a chunk of the sum; nothing of that is stored.
+    ChunkUnmasked = "chunk-unmasked";
+    /// A chunk of the sum is stored without masks.
+    AfterUnmasked = "after-unmasked";
 }
 
 static HOOK: OnceLock<fn(Point)> = OnceLock::new();

@@ -23,6 +23,7 @@ mod rounds;
 mod schema;
 mod tasks;
 mod tokens;
+mod unmasking;
 
 use undertone_server::store::Store;
 
@@ -70,6 +71,9 @@ async fn conformance<S: Store>(store: &S) {
     attendance::is_kept_beyond_the_messages(store).await;
     attendance::is_what_rounds_are_planned_from(store).await;
     attendance::tells_when_a_client_gave_input_last(store).await;
+    unmasking::begins_once_and_closes_the_phase(store).await;
+    unmasking::chunks_are_done_once_and_erased(store).await;
+    unmasking::chunks_go_to_one_each(store).await;
     audit::every_change_leaves_its_entry(store).await;
     audit::failed_rounds_say_what_they_revealed(store).await;
     audit::what_was_not_done_leaves_none(store).await;

@@ -50,6 +50,7 @@ pub(crate) async fn opened_in_order_one_at_a_time<S: Store>(store: &S) {
             deadline: round.deadline,
         },
         opened_at: round.opened_at,
+        unmasking_at: None,
         ended_at: None,
         admitted: Some(round.admitted),
         min_interval_ms: round.min_interval_ms,
