@@ -1,4 +1,4 @@
-//! A headless Chromium, driven through chromedriver by the WebDriver protocol (W3C).
+//! A headless Chromium, driven through chromedriver by the W3C's `WebDriver` protocol.
 //!
 //! Each browser has a profile of its own, and resolves no name: a page that asked another host for
 //! something would not get it, and leaves an error in the console, which tests look at.
@@ -32,7 +32,7 @@ const FLAGS: [&str; 12] = [
 /// How long to wait for something to appear.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The key under which WebDriver names an element.
+/// The key under which `WebDriver` names an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// One browser with one window.

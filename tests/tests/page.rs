@@ -82,6 +82,14 @@ impl Crowd {
     fn let_go(&self, client: usize) {
         self.gates[client].send_replace(true);
     }
+
+    /// Lets everyone go, to the end of the task.
+    async fn finish(&mut self, rounds: u32) {
+        (0..self.gates.len()).for_each(|client| self.let_go(client));
+        for client in self.running.drain(..) {
+            assert_eq!(client.await.unwrap().unwrap().rounds_finished, rounds);
+        }
+    }
 }
 
 impl Drop for Crowd {
@@ -100,7 +108,7 @@ async fn log_in(browser: &Browser, server: &str, task: &Task, scopes: &[Scope]) 
 }
 
 /// What is judged on every page, at every width and in both colour schemes.
-const JUDGE: &str = r##"
+const JUDGE: &str = r#"
     const faults = [];
     const seen = (e) => e.checkVisibility({ visibilityProperty: true });
     const root = document.documentElement;
@@ -164,7 +172,7 @@ const JUDGE: &str = r##"
       if (new URL(name).origin !== location.origin) faults.push(`asked elsewhere: ${name}`);
     }
     return faults;
-"##;
+"#;
 
 /// Judges a page wide and narrow, light and dark; leaves pictures where they are wanted.
 async fn judge(browser: &Browser, name: &str) {
@@ -198,8 +206,61 @@ async fn quiet(browser: &Browser) {
     assert!(loud.is_empty(), "{loud:?}");
 }
 
-/// One client never sends its input: it drops out. Others are held, so that each phase is there to
-/// be seen.
+/// Waits until each of these elements shows its text.
+async fn sees(browser: &Browser, expected: &[(&str, &str)]) {
+    for (css, text) in expected {
+        browser.shows(css, text).await;
+    }
+}
+
+/// Whether the page is still the one that was loaded, and not loaded again.
+async fn same_page(browser: &Browser) -> bool {
+    browser.script("return window.marked === true").await == true
+}
+
+async fn mark(browser: &Browser) {
+    browser.script("window.marked = true").await;
+    browser.shows("#connection", "Live").await;
+}
+
+/// Watches a round from its first phase to the last. One client never sends its input: it drops
+/// out. Others are held, so that each phase is there to be seen.
+async fn watch(browser: &Browser, task: &Task, server: &str) -> Crowd {
+    let holds = [
+        Some((1, PhaseName::ShareKeys)),
+        Some((1, PhaseName::ConsistencyCheck)),
+        Some((1, PhaseName::Unmask)),
+        None,
+        Some((1, PhaseName::MaskedInput)),
+    ];
+    let crowd = Crowd::join(task, server, &holds);
+    let share_keys = [
+        ("#status", "Round 1 of 6: ShareKeys is open."),
+        ("[data-phase=advertise-keys]", "5 of 5 received"),
+        ("[data-phase=share-keys]", "4 of 5 received"),
+        ("[data-phase=share-keys]", "closes in 4 min"),
+        ("[data-phase=masked-input]", "not open yet"),
+    ];
+    sees(browser, &share_keys).await;
+    crowd.let_go(0);
+    let masked_input = [
+        ("#status", "MaskedInput is open."),
+        ("[data-phase=masked-input]", "4 of 5 received"),
+    ];
+    sees(browser, &masked_input).await;
+    let consistency_check = [
+        ("#status", "ConsistencyCheck is open."),
+        ("[data-phase=masked-input]", "1 client did not answer"),
+        ("#round", "1 (1 in MaskedInput)"),
+        ("[data-phase=consistency-check]", "3 of 4 received"),
+    ];
+    sees(browser, &consistency_check).await;
+    judge(browser, "task-open").await;
+    crowd.let_go(1);
+    browser.shows("#status", "Unmask is open.").await;
+    crowd
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_watches_a_round_and_pauses_the_task() {
     let database = Database::sqlite();
@@ -210,91 +271,31 @@ async fn an_operator_watches_a_round_and_pauses_the_task() {
     browser.shows("table", "0 of 6").await;
     judge(&browser, "tasks-empty").await;
     browser.follow("Spam filter, northern region").await;
-    browser.shows("h1", "Spam filter, northern region").await;
-    browser
-        .shows("#status", "Round 1 of 6: AdvertiseKeys is open.")
-        .await;
-    browser.shows("#connection", "Live").await;
-    // Gone if the page were loaded again.
-    browser.script("window.first = true").await;
-
-    let crowd = Crowd::join(
-        &task,
-        &server,
-        &[
-            Some((1, PhaseName::ShareKeys)),
-            Some((1, PhaseName::ConsistencyCheck)),
-            Some((1, PhaseName::Unmask)),
-            None,
-            Some((1, PhaseName::MaskedInput)),
-        ],
-    );
-    browser
-        .shows("#status", "Round 1 of 6: ShareKeys is open.")
-        .await;
-    browser
-        .shows("[data-phase=advertise-keys]", "5 of 5 received")
-        .await;
-    browser
-        .shows("[data-phase=share-keys]", "4 of 5 received")
-        .await;
-    browser
-        .shows("[data-phase=share-keys]", "closes in 4 min")
-        .await;
-    browser
-        .shows("[data-phase=masked-input]", "not open yet")
-        .await;
-    crowd.let_go(0);
-    browser.shows("#status", "MaskedInput is open.").await;
-    browser
-        .shows("[data-phase=masked-input]", "4 of 5 received")
-        .await;
-    browser.shows("#status", "ConsistencyCheck is open.").await;
-    browser
-        .shows("[data-phase=masked-input]", "1 client did not answer")
-        .await;
-    browser.shows("#round", "1 (1 in MaskedInput)").await;
-    browser
-        .shows("[data-phase=consistency-check]", "3 of 4 received")
-        .await;
-    judge(&browser, "task-open").await;
-    crowd.let_go(1);
-    browser.shows("#status", "Unmask is open.").await;
-    assert_eq!(
-        browser.script("return window.first").await,
-        true,
-        "it was live"
-    );
+    let first = ("#status", "Round 1 of 6: AdvertiseKeys is open.");
+    sees(&browser, &[("h1", "Spam filter, northern region"), first]).await;
+    mark(&browser).await;
+    let crowd = watch(&browser, &task, &server).await;
+    assert!(same_page(&browser).await, "it was live");
 
     browser.follow("Pause task").await;
     browser.shows("h1", "Pause task?").await;
     judge(&browser, "pause").await;
     browser.click("form.confirm button").await;
-    browser.shows("#summary", "paused").await;
-    browser
-        .shows(
-            "#status",
-            "The task is paused: no round opens after this one.",
-        )
-        .await;
+    let goes_on = "The task is paused: no round opens after this one.";
+    sees(&browser, &[("#summary", "paused"), ("#status", goes_on)]).await;
     let control = || async { task.store.task(task.id).await.unwrap().unwrap().control };
     assert_eq!(control().await, TaskControl::Paused);
 
-    browser.script("window.first = true").await;
-    browser.shows("#connection", "Live").await;
+    mark(&browser).await;
     crowd.let_go(2);
-    browser
-        .shows("#status", "No round is open. The task is paused.")
-        .await;
-    browser.shows("#rounds", "Round 1").await;
-    browser.shows("#rounds", "finished").await;
-    browser.shows("#rounds", "1 (1 in MaskedInput)").await;
-    browser.shows("#privacy", "after 1 round").await;
-    assert_eq!(
-        browser.script("return window.first").await,
-        true,
-        "it was live"
-    );
+    let over = [
+        ("#status", "No round is open. The task is paused."),
+        ("#rounds", "finished"),
+        ("#rounds", "1 (1 in MaskedInput)"),
+        ("#privacy", "after 1 round"),
+    ];
+    sees(&browser, &over).await;
+    assert!(same_page(&browser).await, "it was live");
     judge(&browser, "task-paused").await;
 
     browser.follow("Resume task").await;
@@ -305,37 +306,67 @@ async fn an_operator_watches_a_round_and_pauses_the_task() {
     browser.close().await;
 }
 
-/// A task that ran to its end: the plot, past rounds, and the audit log. Then someone who may look
-/// and not touch, without JavaScript.
+/// What comes in while someone reads leaves them where they are.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_over_can_be_read() {
+async fn news_disturb_nobody() {
     let database = Database::sqlite();
-    let task = task(&database, 4, 60_000).await;
+    let task = task(&database, 6, 60_000).await;
     let server = task.serve().await;
-    let mut crowd = Crowd::join(&task, &server, &[None; CLIENTS as usize]);
-    for client in crowd.running.drain(..) {
-        assert_eq!(client.await.unwrap().unwrap().rounds_finished, 4);
-    }
+    let mut holds = [None; CLIENTS as usize];
+    holds[0] = Some((5, PhaseName::MaskedInput));
+    let mut crowd = Crowd::join(&task, &server, &holds);
     let browser = Browser::start().await;
     browser.open(&server).await;
     judge(&browser, "login").await;
     log_in(&browser, &server, &task, &Scope::ALL).await;
-    browser.shows("table", "5 survivors").await;
+    browser.shows("table", "round 5: MaskedInput").await;
+    browser.shows("table", "round 4, 5 survivors").await;
     judge(&browser, "tasks").await;
     browser.follow("Spam filter, northern region").await;
-    browser.shows("#status", "All rounds have ended.").await;
+    let masked_input = "[data-phase=masked-input]";
+    browser.shows(masked_input, "4 of 5 received").await;
     browser.shows("#privacy table", "Round 4").await;
-    browser.click("#privacy > details summary").await;
-    browser
-        .shows("#privacy > details", "its own ledger knows")
-        .await;
+    judge(&browser, "task").await;
+
+    let meaning = "#privacy > details";
+    browser.click(&format!("{meaning} summary")).await;
+    let focus = "document.querySelector('#summary a[href$=audit]').focus()";
+    browser.script(focus).await;
+    crowd.finish(6).await;
+    browser.shows("#status", "All rounds have ended.").await;
+    browser.shows("#summary", "6 of 6 rounds have ended").await;
+    browser.shows("#privacy table", "Round 6").await;
+    browser.shows(meaning, "its own ledger knows").await;
+    let focused = "return document.activeElement.innerText";
+    assert_eq!(browser.script(focused).await, "Audit log");
     judge(&browser, "task-over").await;
+    quiet(&browser).await;
+    browser.close().await;
+}
+
+/// The audit log of a task that is over, and of the service; then someone who may look and not
+/// touch, without JavaScript.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_over_can_be_read() {
+    let database = Database::sqlite();
+    let task = task(&database, 7, 60_000).await;
+    let server = task.serve().await;
+    let mut crowd = Crowd::join(&task, &server, &[None; CLIENTS as usize]);
+    crowd.finish(7).await;
+    let browser = Browser::start().await;
+    log_in(&browser, &server, &task, &Scope::ALL).await;
+    browser.follow("Spam filter, northern region").await;
     browser.follow("Audit log").await;
     browser.shows("h1", "Audit log: Spam filter").await;
     browser.shows("main", "Privacy spent").await;
-    browser.click("tbody tr:first-child summary").await;
-    browser.shows("tbody tr:first-child", "task-finished").await;
+    let last = "tbody tr:first-child";
+    browser.click(&format!("{last} summary")).await;
+    browser.shows(last, "\"kind\":\"task-finished\"").await;
     judge(&browser, "audit").await;
+    browser.follow("Earlier entries").await;
+    browser.shows("main", "Task made").await;
+    browser.follow("Latest entries").await;
+    browser.shows(last, "Task finished").await;
     browser.follow("Service log").await;
     browser.shows("main", "POST /login: done").await;
     judge(&browser, "service").await;
@@ -349,9 +380,8 @@ async fn what_is_over_can_be_read() {
     let text = browser.text().await;
     assert!(text.contains("All rounds have ended.") && text.contains("Download adapter"));
     assert!(!text.contains("Audit log") && !text.contains("Service log"));
-    browser
-        .open(&format!("{server}/tasks/{}/control/pause", task.id))
-        .await;
+    let pause = format!("{server}/tasks/{}/control/pause", task.id);
+    browser.open(&pause).await;
     browser.shows("h1", "The token does not allow this").await;
     browser.close().await;
 }

@@ -154,7 +154,7 @@ fn list(entries: &[AuditEntry]) -> Markup {
 fn row(stored: &AuditEntry) -> Markup {
     let Some(content) = entry::read(stored) else {
         return html! {
-            (table::head(&html! { (stored.sequence) }))
+            (table::named("Entry", &html! { (stored.sequence) }))
             (table::text("When", ""))
             (table::cell("What", &html! { "Not written by this version" (entry::stored(stored)) }))
             (table::text("Who", ""))
@@ -162,7 +162,7 @@ fn row(stored: &AuditEntry) -> Markup {
     };
     let details = entry::details(&content.event);
     html! {
-        (table::head(&html! { (stored.sequence) }))
+        (table::named("Entry", &html! { (stored.sequence) }))
         (table::cell("When", &time(content.time)))
         (table::cell("What", &html! {
             strong { (entry::title(&content.event)) }
@@ -201,7 +201,7 @@ fn offline(chain: Chain) -> Markup {
         }
         pre tabindex="0" {
             "undertone audit export --chain " (chain) " --out audit.jsonl\n"
-            "undertone audit verify audit.jsonl"
+            "undertone audit verify audit.jsonl --key AUDIT-KEY"
         }
     }
 }

@@ -199,7 +199,7 @@ impl Budget {
         let planned = epsilon(&self.end).unwrap_or(0.0);
         let last = self.course.last().map_or(0, |point| point.0);
         let points: Vec<(f64, f64)> = self.course.iter().map(|p| (f64::from(p.0), p.1)).collect();
-        let level = vec![(0.7, planned), (f64::from(last.max(2)) + 0.3, planned)];
+        let level = vec![(0.7, planned), (f64::from(last.max(2)), planned)];
         let description = format!(
             "Epsilon grew to {} by round {last}; it will be {} at the end.",
             shown(self.spent()),

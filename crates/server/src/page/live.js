@@ -22,13 +22,31 @@ if (place) {
     }
   });
 
-  // The element stays and its content changes, so that a screen reader hears of it.
+  // The element stays and its content changes, so that a screen reader hears of it. What was
+  // unfolded stays so, and the keyboard stays on its link.
+  const put = (shown, fresh) => {
+    const summaries = () => [...shown.querySelectorAll("summary")];
+    const open = summaries().filter((s) => s.parentElement.open).map((s) => s.textContent);
+    const focus = document.activeElement;
+    const link = shown.contains(focus) ? focus.getAttribute("href") : null;
+    shown.replaceChildren(...fresh.childNodes);
+    summaries()
+      .filter((s) => open.includes(s.textContent))
+      .forEach((s) => (s.parentElement.open = true));
+    if (link) {
+      [...shown.querySelectorAll("a")].find((a) => a.getAttribute("href") === link)?.focus();
+    }
+  };
+
+  const sent = new Map();
   source.addEventListener("fragment", (event) => {
-    const sent = new DOMParser().parseFromString(event.data, "text/html");
-    for (const fresh of sent.body.children) {
+    const page = new DOMParser().parseFromString(event.data, "text/html");
+    for (const fresh of page.body.children) {
       const shown = document.getElementById(fresh.id);
-      if (shown && !shown.isEqualNode(fresh)) {
-        shown.replaceChildren(...fresh.childNodes);
+      const before = sent.get(fresh.id) ?? shown?.innerHTML;
+      sent.set(fresh.id, fresh.innerHTML);
+      if (shown && before !== fresh.innerHTML) {
+        put(shown, fresh);
       }
     }
   });

@@ -24,6 +24,11 @@ pub(super) fn head(content: &Markup) -> Markup {
     html! { th role="rowheader" scope="row" { (content) } }
 }
 
+/// The same where the content alone, without the name of its column, says too little.
+pub(super) fn named(column: &str, content: &Markup) -> Markup {
+    html! { th role="rowheader" scope="row" data-label=(column) { (content) } }
+}
+
 /// A cell, with the name of its column for where there is no head of the table.
 pub(super) fn cell(column: &str, content: &Markup) -> Markup {
     html! { td role="cell" data-label=(column) { div { (content) } } }

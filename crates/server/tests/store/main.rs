@@ -43,6 +43,7 @@ async fn conformance<S: Store>(store: &S) {
     enrolment::a_token_takes_one_key_in_its_time(store).await;
     page_sessions::opened_found_and_closed(store).await;
     page_sessions::end_with_their_token(store).await;
+    page_sessions::go_with_an_erased_token(store).await;
     page_sessions::tasks_at_a_glance(store).await;
     rounds::opened_in_order_one_at_a_time(store).await;
     rounds::phases_close_in_order(store).await;

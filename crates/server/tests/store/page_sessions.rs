@@ -4,7 +4,9 @@ use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::audit::Chain;
 use undertone_protocol::id::{RosterIndex, RoundNumber};
 use undertone_server::auth::{Scope, SecretHash, Token, TokenKind};
-use undertone_server::store::{Actor, NewPageSession, NewToken, Outcome, RoundStanding, Store};
+use undertone_server::store::{
+    Actor, NewPageSession, NewToken, Old, Outcome, RoundStanding, Store,
+};
 
 use crate::fixture::{NOW, advance, message, new_round, new_task, random};
 
@@ -81,12 +83,22 @@ pub(crate) async fn end_with_their_token<S: Store>(store: &S) {
     store.close_page_session(later.hash).await.unwrap();
 }
 
+/// Retention erases old tokens, whoever logged in with them.
+pub(crate) async fn go_with_an_erased_token<S: Store>(store: &S) {
+    let token = token(store).await;
+    let new = session(&token, NOW + 900);
+    store.open_page_session(&new).await.unwrap();
+    while store.erase(Old::Tokens, NOW + 1001, NOW).await.unwrap() > 0 {}
+    assert_eq!(store.token(token.id).await.unwrap(), None);
+    assert_eq!(store.page_session(new.hash).await.unwrap(), None);
+}
+
 pub(crate) async fn tasks_at_a_glance<S: Store>(store: &S) {
     let of = |id| async move {
         let mut after = 0;
         loop {
             let page = store.task_overviews(after, 2).await.unwrap();
-            after = page.last().expect("the task is listed").task.made;
+            after = page.last().unwrap().task.made;
             if let Some(found) = page.into_iter().find(|found| found.task.id == id) {
                 return found;
             }
