@@ -26,8 +26,11 @@ pub(crate) struct ServerArgs {
     /// The service, https:// (or http:// on this machine)
     #[arg(long, value_name = "URL", env = "UNDERTONE_SERVER", default_value = DEFAULT_SERVER)]
     pub(crate) server: String,
-    /// File with the admin token (else UNDERTONE_TOKEN holds it)
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        help = "File with the admin token (else UNDERTONE_TOKEN holds it)",
+        value_name = "FILE"
+    )]
     pub(crate) token_file: Option<PathBuf>,
     /// Allow plain http to other machines (for test networks: the token can be read on the way)
     #[arg(long)]

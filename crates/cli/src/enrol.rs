@@ -75,8 +75,11 @@ pub(crate) struct AcceptArgs {
     /// The service, https:// (or http:// on this machine)
     #[arg(long, value_name = "URL", env = "UNDERTONE_SERVER", default_value = DEFAULT_SERVER)]
     server: String,
-    /// File with the one-time token (else UNDERTONE_ENROLMENT holds it)
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        help = "File with the one-time token (else UNDERTONE_ENROLMENT holds it)",
+        value_name = "FILE"
+    )]
     token_file: Option<PathBuf>,
     /// This client's key file
     #[arg(long, value_name = "FILE")]

@@ -5,65 +5,66 @@ use std::time::Duration;
 
 use undertone_protocol::enrolment::prove;
 use undertone_protocol::keys::{IdentityKey, Secret32};
-use undertone_tests::cli::{Cli, at};
+use undertone_tests::cli::Cli;
 use undertone_tests::database::Database;
 
 use super::{Scene, strs};
+
+const NAMES: [&str; 4] = ["north", "south", "it's \"east\"", "west"];
 
 /// Four clients are invited and hand in their keys; the roster that is signed from the list lets a
 /// task be made. A token that leaks lets one key in, and only with the proof that it is one's own.
 pub(crate) async fn enrolled(database: Database) {
     let mut scene = Scene::new(database).await;
-    let admin = scene.admin.clone();
-    let names = ["north", "south", "it's \"east\"", "west"];
-    let invite = [
-        &["enrol", "invite", "--list", "hospitals", "--expires", "1h"][..],
-        &names,
-    ]
-    .concat();
-    let made = admin.json(&invite);
-    let secret = |at: usize| {
-        made["invitations"][at]["secret"]
-            .as_str()
-            .unwrap()
-            .to_owned()
-    };
-    let folder = scene.folder.path().to_owned();
-    let accept = |token: &str, key: &str| {
-        let file = at(&folder, "enrolment.token");
-        fs::write(&file, token).unwrap();
-        let key = at(&folder, &format!("client-{key}.key"));
-        let accept = ["enrol", "accept", "--token-file", &file, "--identity", &key];
-        accept.map(str::to_owned).to_vec()
-    };
-    for client in 0..4 {
-        let accept = accept(&secret(client), &client.to_string());
-        let receipt = admin.json(&strs(&accept));
+    let invite = ["enrol", "invite", "--list", "hospitals", "--expires", "1h"];
+    let made = scene.admin.json(&[&invite[..], &NAMES].concat());
+    let secrets: Vec<String> = made["invitations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["secret"].as_str().unwrap().to_owned())
+        .collect();
+    for (client, (name, secret)) in NAMES.iter().zip(&secrets).enumerate() {
+        let accept = accept(&scene, secret, &client.to_string());
+        let receipt = scene.admin.json(&strs(&accept));
         assert_eq!(receipt["receipt"], "accepted");
-        assert_eq!(receipt["name"], names[client]);
-        assert_eq!(admin.json(&strs(&accept))["receipt"], "repeated");
+        assert_eq!(receipt["name"], *name);
+        assert_eq!(scene.admin.json(&strs(&accept))["receipt"], "repeated");
     }
     scene.service.kill().await;
     scene.service.restart().await;
-    admin.succeeds(&["identity", "new", "--out", &scene.file("client-other.key")]);
+    others_are_refused(&scene, &secrets[0]).await;
+    the_list_becomes_a_roster(&scene);
+    let unused = unused_token(&scene.admin);
+    impostor(&scene, &unused).await;
+}
+
+/// The command by which the owner of a key file hands it in.
+fn accept(scene: &Scene, token: &str, key: &str) -> Vec<String> {
+    let file = scene.file("enrolment.token");
+    fs::write(&file, token).unwrap();
+    let key = scene.file(&format!("client-{key}.key"));
+    ["enrol", "accept", "--token-file", &file, "--identity", &key]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+/// Tokens that are used, made up, of another kind or expired let nobody in.
+async fn others_are_refused(scene: &Scene, used: &str) {
+    let admin = &scene.admin;
+    let other = scene.file("client-other.key");
+    admin.succeeds(&["identity", "new", "--out", &other]);
+    let made_up = format!("ue_{}_{}", "0".repeat(16), "0".repeat(64));
     for (token, key, says) in [
-        (secret(0), "other", "enrolment-refused"),
-        (secret(0), "1", "enrolment-refused"),
-        (
-            format!("ue_{}_{}", "0".repeat(16), "0".repeat(64)),
-            "other",
-            "enrolment-refused",
-        ),
-        (
-            secret(0).replace("ue_", "ut_"),
-            "other",
-            "it starts with ue_",
-        ),
+        (used, "other", "enrolment-refused"),
+        (used, "1", "enrolment-refused"),
+        (&made_up, "other", "enrolment-refused"),
+        (&used.replace("ue_", "ut_"), "other", "it starts with ue_"),
     ] {
-        let line = admin.fails(&strs(&accept(&token, key)));
+        let line = admin.fails(&strs(&accept(scene, token, key)));
         assert!(line.contains(says), "{line}");
     }
-    let brief = [
+    let brief = admin.json(&[
         "enrol",
         "invite",
         "--list",
@@ -71,16 +72,16 @@ pub(crate) async fn enrolled(database: Database) {
         "--expires",
         "1s",
         "slow",
-    ];
-    let brief = admin.json(&brief)["invitations"][0]["secret"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    ]);
+    let brief = brief["invitations"][0]["secret"].as_str().unwrap();
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    let line = admin.fails(&strs(&accept(&brief, "other")));
+    let line = admin.fails(&strs(&accept(scene, brief, "other")));
     assert!(line.contains("expired"), "{line}");
+}
 
-    let members = scene.file("enrolled.txt");
+/// The keys that came are what the authority signs, in the order of the invitations.
+fn the_list_becomes_a_roster(scene: &Scene) {
+    let (admin, members) = (&scene.admin, scene.file("enrolled.txt"));
     let list = [
         "enrol",
         "list",
@@ -90,37 +91,20 @@ pub(crate) async fn enrolled(database: Database) {
         &members,
     ];
     let listed = admin.json(&list);
-    assert_eq!(listed.as_array().unwrap().len(), 4);
-    assert!(
-        listed
-            .as_array()
-            .unwrap()
-            .iter()
-            .all(|one| one["state"] == "enrolled")
-    );
+    let listed = listed.as_array().unwrap();
+    assert_eq!(listed.len(), 4);
+    assert!(listed.iter().all(|one| one["state"] == "enrolled"));
     let (key, roster) = (scene.file("authority.key"), scene.file("task.roster"));
-    let sign = [
-        "authority",
-        "sign",
-        "--authority",
-        &key,
-        "--members",
-        &members,
-    ];
-    let task = admin.succeeds(&[&sign[..], &["--out", &roster]].concat());
+    let sign = ["authority", "sign", "--authority", &key];
+    let files = ["--members", &members, "--out", &roster];
+    let task = admin.succeeds(&[&sign[..], &files].concat());
     assert_eq!(admin.succeeds(&strs(&scene.create())), task);
     let roster = admin.json(&["task", "roster", &task]);
-    let keys: Vec<_> = listed
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| one["key"].clone())
-        .collect();
+    let keys: Vec<_> = listed.iter().map(|one| one["key"].clone()).collect();
     assert_eq!(roster["members"], serde_json::Value::from(keys));
     let tokens_only = ["token", "create", "--name", "t", "--scopes", "tokens"];
     let nobody = admin.with(&admin.succeeds(&tokens_only));
     assert!(nobody.fails(&list).contains("forbidden"));
-    impostor(&scene, &unused_token(&admin)).await;
 }
 
 /// A fresh token that nobody has used.

@@ -94,7 +94,7 @@ async fn conformance<S: Store>(store: &S) {
 async fn sqlite_conforms() {
     let folder = tempfile::tempdir().unwrap();
     let store = fixture::open(&fixture::sqlite_url(&folder)).await;
-    conformance(&store).await;
+    Box::pin(conformance(&store)).await;
     store.close().await;
 }
 
@@ -105,7 +105,7 @@ async fn postgres_conforms() {
         return;
     };
     let store = fixture::open(&database.url).await;
-    conformance(&store).await;
+    Box::pin(conformance(&store)).await;
     // A second process, as it were: what one writes the other sees, and locks hold between them.
     let other = fixture::open(&database.url).await;
     concurrency::two_stores_share_rounds(&store, &other).await;

@@ -56,7 +56,8 @@ struct ClientName(String);
 struct Invitations<'a> {
     list: &'a str,
     expires_at_ms: u64,
-    invitations: Vec<Invitation<'a>>,
+    #[serde(rename = "invitations")]
+    invited: Vec<Invitation<'a>>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -104,7 +105,7 @@ pub(super) async fn invite<S: Store>(
     let answer = Invitations {
         list,
         expires_at_ms: new.expires_at,
-        invitations: new
+        invited: new
             .invited
             .iter()
             .zip(&secrets)

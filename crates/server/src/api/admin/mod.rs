@@ -38,6 +38,13 @@ const LONGEST_PAGE: u32 = 500;
 
 /// The routes below `/admin/v1`.
 pub(super) fn routes<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
+    about_tasks::<S>()
+        .merge(about_rounds::<S>())
+        .merge(about_people::<S>())
+        .layer(DefaultBodyLimit::max(LONGEST_JSON))
+}
+
+fn about_tasks<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
     OpenApiRouter::new()
         .routes(handler!(
             tasks::list::<S>,
@@ -101,6 +108,11 @@ pub(super) fn routes<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
             BadRequest,
             UnknownTask
         ))
+}
+
+/// Rounds, what came of them, and who was in them.
+fn about_rounds<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
+    OpenApiRouter::new()
         .routes(handler!(
             rounds::list::<S>,
             Unauthorized,
@@ -133,6 +145,11 @@ pub(super) fn routes<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
             BadRequest,
             UnknownTask
         ))
+}
+
+/// Who may do what, who is to take part, and who did what.
+fn about_people<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
+    OpenApiRouter::new()
         .routes(handler!(tokens::list::<S>, Unauthorized, Forbidden))
         .routes(handler!(
             tokens::create::<S>,
@@ -165,7 +182,6 @@ pub(super) fn routes<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
             BadRequest,
             UnknownTask
         ))
-        .layer(DefaultBodyLimit::max(LONGEST_JSON))
 }
 
 /// The routes, with denials put on record.
