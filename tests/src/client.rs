@@ -169,6 +169,19 @@ pub fn spawn(
     inputs: &Inputs,
     hold: Option<Hold>,
 ) -> Running {
+    spawn_with(task, index, server, state, inputs, hold, |_| {})
+}
+
+/// The same, with a change to what the client is told.
+pub fn spawn_with(
+    task: &Task,
+    index: usize,
+    server: &str,
+    state: &Path,
+    inputs: &Inputs,
+    hold: Option<Hold>,
+    change: impl FnOnce(&mut JoinConfig),
+) -> Running {
     let budget = Budget {
         epsilon: Epsilon::new(1.0).unwrap(),
         delta: Delta::new(1e-5).unwrap(),
@@ -186,6 +199,7 @@ pub fn spawn(
         state.join(format!("client-{index}")),
     );
     config.patience = Duration::from_mins(1);
+    change(&mut config);
     let client = u32::try_from(index).unwrap();
     let recorder = Recorder {
         client,

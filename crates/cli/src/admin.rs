@@ -11,6 +11,7 @@ use undertone_server::driver::now_ms;
 use zeroize::Zeroizing;
 
 use crate::error::CliError;
+use crate::tls::TlsArgs;
 
 /// The service that commands ask where they are told of no other: the one that `undertone serve`
 /// starts.
@@ -35,6 +36,8 @@ pub(crate) struct ServerArgs {
     /// Allow plain http to other machines (for test networks: the token can be read on the way)
     #[arg(long)]
     pub(crate) allow_plain_http: bool,
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
 }
 
 #[derive(Debug, Args)]
@@ -50,6 +53,7 @@ impl ServerArgs {
     pub(crate) fn client(&self) -> Result<AdminClient, CliError> {
         let mut config = AdminConfig::new(&self.server, self.token()?);
         config.allow_plain_http = self.allow_plain_http;
+        config.tls = self.tls.config()?;
         Ok(AdminClient::new(&config)?)
     }
 

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::admin::{AdminArgs, DEFAULT_SERVER, away, seconds};
 use crate::error::CliError;
 use crate::identity;
+use crate::tls::TlsArgs;
 
 /// Invite clients, hand in a client's key, list the keys for a roster.
 #[derive(Debug, Subcommand)]
@@ -87,6 +88,8 @@ pub(crate) struct AcceptArgs {
     /// Allow plain http to other machines (for test networks: the token can be read on the way)
     #[arg(long)]
     allow_plain_http: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -155,6 +158,7 @@ async fn accept(args: &AcceptArgs, out: &mut impl Write) -> Result<(), CliError>
     };
     let mut config = EnrolConfig::new(&args.server, Zeroizing::new(token));
     config.allow_plain_http = args.allow_plain_http;
+    config.tls = args.tls.config()?;
     let enrolled = enrol(&config, &identity::load(&args.identity)?).await?;
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&enrolled)?)?;

@@ -16,6 +16,7 @@ use undertone_training::{Encoder, TextTokenizer};
 
 use crate::error::CliError;
 use crate::identity;
+use crate::tls::TlsArgs;
 
 const EXAMPLES: &str = "\
 Example:
@@ -76,6 +77,8 @@ pub(crate) struct JoinArgs {
     /// Allow plain http to other machines (for test networks)
     #[arg(long)]
     allow_plain_http: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
     /// Print a JSON summary at the end
     #[arg(long)]
     json: bool,
@@ -121,6 +124,7 @@ pub(crate) fn run(args: &JoinArgs, out: &mut impl Write) -> Result<(), CliError>
         args.state.clone(),
     );
     config.allow_plain_http = args.allow_plain_http;
+    config.tls = args.tls.config()?;
     config.audit_key = args.audit_key;
     let summary = crate::runtime()?.block_on(async {
         let client = Client::join(config, trainer, Narrator).await?;

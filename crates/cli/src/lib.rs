@@ -9,12 +9,14 @@ mod enrol;
 mod error;
 mod identity;
 mod join;
+mod migrate;
 mod openapi;
 mod params;
 mod report;
 mod roster;
 mod serve;
 mod task;
+mod tls;
 mod token;
 
 use std::io::{self, Write};
@@ -56,6 +58,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::ServeArgs),
+    Migrate(migrate::MigrateArgs),
     Join(Box<join::JoinArgs>),
     Demo(demo::DemoArgs),
     #[command(subcommand)]
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
     let mut out = io::stdout().lock();
     let done = match &cli.command {
         Command::Serve(args) => serve::run(args, &mut out),
+        Command::Migrate(args) => migrate::run(args, &mut out),
         Command::Join(args) => join::run(args, &mut out),
         Command::Demo(args) => demo::run(args, &mut out),
         Command::Task(command) => task::run(command, &mut out),

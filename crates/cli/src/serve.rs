@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use undertone_server::config::{Loaded, Sources, markdown};
-use undertone_server::store::AnyStore;
+use undertone_server::store::{AnyStore, Schema};
 use undertone_server::{App, app, telemetry};
 
 use crate::error::CliError;
@@ -16,8 +16,9 @@ Examples:
   One process with its own database file:
     undertone serve
 
-  On PostgreSQL, for all interfaces:
-    undertone serve --database postgres://undertone@db.internal/undertone --listen 0.0.0.0:8470
+  On PostgreSQL, for all interfaces, with TLS:
+    undertone serve --database postgres://undertone@db.internal/undertone --listen 0.0.0.0:8470 \\
+                    --set tls.certificate=tls.crt --set tls.key=tls.key
 
   Any setting, by flag, by environment or in a file, the first of which wins:
     undertone serve --set upload.queue=512
@@ -122,10 +123,20 @@ pub(crate) fn run(args: &ServeArgs, out: &mut impl Write) -> Result<(), CliError
     let settings = loaded.settings;
     let _telemetry = telemetry::start(&settings.log, &settings.otel)?;
     crate::runtime()?.block_on(async {
-        let store = AnyStore::connect(settings.database.expose()).await?;
+        let schema = if settings.migrate_on_start {
+            Schema::Migrate
+        } else {
+            Schema::Require
+        };
+        let store = AnyStore::connect_to(settings.database.expose(), schema).await?;
         let listener = app::listen(settings.listen).await?;
         let address = listener.local_addr()?;
-        writeln!(out, "listening on http://{address}")?;
+        let scheme = if settings.tls.is_on() {
+            "https"
+        } else {
+            "http"
+        };
+        writeln!(out, "listening on {scheme}://{address}")?;
         out.flush()?;
         app::serve(App::new(store.clone(), settings), listener, stopped()).await?;
         store.close().await;
@@ -133,8 +144,23 @@ pub(crate) fn run(args: &ServeArgs, out: &mut impl Write) -> Result<(), CliError
     })
 }
 
-/// Completes on SIGINT or SIGTERM.
+/// Completes on the first SIGINT or SIGTERM; the next one ends the process at once.
 async fn stopped() {
+    signalled().await;
+    tokio::spawn(async {
+        signalled().await;
+        // Nothing is left to do if standard error is closed.
+        let _ = writeln!(
+            std::io::stderr(),
+            "undertone: a second signal: open requests are cut off"
+        );
+        // Whatever was acknowledged is in the database.
+        std::process::exit(1);
+    });
+}
+
+/// Completes on SIGINT or SIGTERM.
+async fn signalled() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]
     {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::Url;
-use rustls::pki_types::CertificateDer;
 use undertone_protocol::id::TaskId;
 use undertone_protocol::keys::{IdentityKey, IdentityPublicKey};
 
 use crate::error::ClientError;
 use crate::policy::Policy;
+use crate::tls::TlsConfig;
 
 /// How a client joins one task.
 #[derive(Debug, Clone)]
@@ -37,9 +37,8 @@ pub struct JoinConfig {
     /// Whether plain `http` may leave this machine. Masked inputs stay masked and messages stay
     /// signed without TLS, but anyone on the way can make rounds fail.
     pub allow_plain_http: bool,
-    /// The certificate authorities to trust, DER-encoded, instead of the platform's. Empty: the
-    /// platform's.
-    pub roots: Vec<CertificateDer<'static>>,
+    /// How the server is known, and what is shown to it.
+    pub tls: TlsConfig,
     /// How long to go on trying to reach a server that does not answer: beyond a phase's own time
     /// within a round, in all between rounds.
     pub patience: Duration,
@@ -65,7 +64,7 @@ impl JoinConfig {
             policy,
             state_dir: state_dir.into(),
             allow_plain_http: false,
-            roots: Vec::new(),
+            tls: TlsConfig::default(),
             patience: Duration::from_mins(2),
         }
     }

@@ -6,7 +6,6 @@ use std::fmt;
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
-use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use undertone_protocol::enrolment::prove;
@@ -17,6 +16,7 @@ use crate::config::server_url;
 use crate::error::{ClientError, RequestError};
 use crate::http::{Http, Method, Request};
 use crate::problem::tidy;
+use crate::tls::TlsConfig;
 
 const WHAT: &str = "enrolment";
 
@@ -32,8 +32,8 @@ pub struct EnrolConfig {
     pub token: Zeroizing<String>,
     /// Whether plain `http` may leave this machine. The token would be readable on the way.
     pub allow_plain_http: bool,
-    /// The certificate authorities to trust instead of the platform's.
-    pub roots: Vec<CertificateDer<'static>>,
+    /// How the server is known, and what is shown to it.
+    pub tls: TlsConfig,
     /// How long to go on trying to reach a server that does not answer.
     pub patience: Duration,
 }
@@ -46,7 +46,7 @@ impl EnrolConfig {
             server: server.into(),
             token,
             allow_plain_http: false,
-            roots: Vec::new(),
+            tls: TlsConfig::default(),
             patience: Duration::from_secs(10),
         }
     }
@@ -95,7 +95,7 @@ pub async fn enrol(config: &EnrolConfig, identity: &IdentityKey) -> Result<Enrol
         signature: proof.to_string(),
     });
     let url = server_url(&config.server, config.allow_plain_http)?;
-    let http = Http::open(&url, &config.roots, HeaderMap::new())?;
+    let http = Http::open(&url, &config.tls, HeaderMap::new())?;
     let now = Instant::now();
     let request = Request {
         path: "v1/enrolments".to_owned(),

@@ -10,14 +10,13 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Response, Url, redirect};
-use rustls::pki_types::CertificateDer;
 use tokio::time::{Instant, sleep};
 
 use crate::config::JoinConfig;
 use crate::error::{ClientError, RequestError};
 use crate::observer::{Event, Observer};
 use crate::problem::{Problem, ProblemKind, tidy};
-use crate::tls;
+use crate::tls::{self, TlsConfig};
 
 /// The first and the longest ceiling of the waits between attempts.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -112,7 +111,7 @@ impl Http {
     /// # Errors
     /// [`ClientError::ServerUrl`], [`ClientError::Tls`].
     pub(crate) fn new(config: &JoinConfig) -> Result<Self, ClientError> {
-        Self::open(&config.server_url()?, &config.roots, HeaderMap::new())
+        Self::open(&config.server_url()?, &config.tls, HeaderMap::new())
     }
 
     /// A client of the server at `url`; every request has these headers.
@@ -121,12 +120,12 @@ impl Http {
     /// [`ClientError::Tls`].
     pub(crate) fn open(
         url: &Url,
-        roots: &[CertificateDer<'static>],
+        tls: &TlsConfig,
         headers: HeaderMap,
     ) -> Result<Self, ClientError> {
         let https = url.scheme() == "https";
         let mut builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::config(roots, https)?)
+            .tls_backend_preconfigured(tls::config(tls, https)?)
             .default_headers(headers)
             .user_agent(USER_AGENT)
             // Only the configured server: its certificate was checked, its host was judged.

@@ -90,4 +90,5 @@ pub use policy::{DeclineReason, Policy};
 pub use problem::{Problem, ProblemKind};
 pub use rustls::pki_types::CertificateDer;
 pub use summary::{End, Privacy, Summary};
+pub use tls::{BadPin, ClientCertificate, Pin, TlsConfig, certificates};
 pub use trainer::{Trainer, Work};

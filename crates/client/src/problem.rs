@@ -103,6 +103,10 @@ kinds! {
     EnrolmentRefused = "enrolment-refused";
     /// It was erased, its retention time being over.
     Erased = "erased";
+    /// The request took too long to come.
+    RequestTimeout = "request-timeout";
+    /// This client asks for too much; send it again later.
+    RateLimited = "rate-limited";
     /// The server cannot serve this now.
     Unavailable = "unavailable";
     /// More comes in than the server can take; send it again later.

@@ -15,6 +15,7 @@ use crate::driver::Driver;
 use crate::driver::signals::Signals;
 use crate::driver::unmask::Recovered;
 use crate::error::ServerError;
+use crate::net::{self, Rates};
 use crate::phases::Phases;
 use crate::store::{ReplicaId, Store};
 use crate::upload::Uploads;
@@ -35,6 +36,7 @@ pub struct App<S> {
     recovered: Recovered,
     watch: Watch,
     stopping: watch::Sender<bool>,
+    rates: Rates,
 }
 
 impl<S: Store> App<S> {
@@ -44,6 +46,7 @@ impl<S: Store> App<S> {
         Arc::new(Self {
             store,
             uploads: Uploads::new(&settings.upload),
+            rates: Rates::new(&settings.limits),
             settings,
             phases: Phases::default(),
             audit: Auditor::default(),
@@ -78,6 +81,11 @@ impl<S: Store> App<S> {
     /// The masked inputs that are coming in.
     pub(crate) fn uploads(&self) -> &Uploads {
         &self.uploads
+    }
+
+    /// How often senders ask.
+    pub(crate) fn rates(&self) -> &Rates {
+        &self.rates
     }
 
     /// This process, among those that share the database.
@@ -122,9 +130,16 @@ impl<S: Store> App<S> {
         &self.watch
     }
 
-    /// Ends what would go on for ever: the service stops.
-    fn stop(&self) {
+    /// The service is about to stop: it is not ready any more, and what would go on for long ends:
+    /// long polls and streams of events.
+    pub(crate) fn stop(&self) {
         self.stopping.send_replace(true);
+        self.announce();
+    }
+
+    /// Whether the service is about to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
     }
 
     /// Becomes true when the service stops.
@@ -138,7 +153,9 @@ impl<S: Store> App<S> {
         if self.settings.metrics.public {
             router = router.merge(telemetry::router(self.clone()));
         }
-        router.layer(middleware::from_fn(telemetry::http::observe))
+        router
+            .layer(middleware::from_fn_with_state(self.clone(), net::limit))
+            .layer(middleware::from_fn(telemetry::http::observe))
     }
 }
 
@@ -152,10 +169,11 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
         .map_err(|source| ServerError::Listen { address, source })
 }
 
-/// Serves requests and drives rounds until `stop` completes; open requests are then answered.
+/// Serves requests and drives rounds until `stop` completes; open requests are then answered, for
+/// a bounded time.
 ///
 /// # Errors
-/// [`ServerError::Serve`] if the listener fails; [`ServerError::AuditKey`] or
+/// [`ServerError::Tls`] if the certificate cannot be used; [`ServerError::Serve`] if the listener fails; [`ServerError::AuditKey`] or
 /// [`ServerError::Store`] if the start cannot be recorded.
 pub async fn serve<S: Store>(
     app: Arc<App<S>>,
@@ -167,21 +185,12 @@ pub async fn serve<S: Store>(
     let retention = tokio::spawn(retention::run(app.clone()));
     let telemetry = telemetry::serve(&app).await?;
     let driver = Driver::start(&app);
-    let closing = app.clone();
-    let stop = async move {
-        stop.await;
-        // Long polls and streams of events end now instead of holding up the stop.
-        closing.stop();
-        closing.announce();
-    };
-    let served = axum::serve(listener, app.router())
-        .with_graceful_shutdown(stop)
-        .await;
+    let served = net::serve(app.clone(), listener, stop).await;
     driver.stop(&app).await;
     refusals.abort();
     retention.abort();
     // What was counted since the last entry.
     app.audit().refusals().write(app.store()).await;
     drop(telemetry);
-    served.map_err(ServerError::Serve)
+    served
 }

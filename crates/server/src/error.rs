@@ -24,6 +24,9 @@ pub enum ServerError {
     /// The settings cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// TLS cannot be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
     /// The service stopped with an error.
     #[error("the service stopped: {0}")]
     Serve(std::io::Error),

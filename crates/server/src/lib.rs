@@ -7,6 +7,7 @@
 //! | what a request may do | `api`, with errors in [`problem`] |
 //! | who may ask for it | [`auth`] |
 //! | what moves a round forward | [`driver`] |
+//! | how it is reached: connections, TLS, limits, the stop | [`net`] |
 //! | how a round is planned | [`schedule`] |
 //! | how a phase is rebuilt after a restart | [`phases`] |
 //! | the running service | [`app`] |
@@ -28,6 +29,7 @@ pub mod auth;
 pub mod config;
 pub mod driver;
 pub mod error;
+pub mod net;
 mod page;
 pub mod phases;
 pub mod plot;

@@ -119,6 +119,10 @@ kinds! {
     EnrolmentRefused = "enrolment-refused", FORBIDDEN, "The enrolment is refused";
     /// It was erased, its retention time being over.
     Erased = "erased", GONE, "It was erased";
+    /// The body of a request did not come in time.
+    RequestTimeout = "request-timeout", REQUEST_TIMEOUT, "The request took too long";
+    /// One sender asks for too much; send it again later.
+    RateLimited = "rate-limited", TOO_MANY_REQUESTS, "Too many requests";
     /// The database does not answer; ask again.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "The service is not available for now";
     /// More comes in than the service can take; send it again later.

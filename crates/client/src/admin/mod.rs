@@ -25,7 +25,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use rustls::pki_types::CertificateDer;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -35,6 +34,7 @@ use crate::config::server_url;
 use crate::error::{ClientError, RequestError};
 use crate::http::{Http, Method, Request};
 use crate::problem::tidy;
+use crate::tls::TlsConfig;
 
 pub use audit::{AuditEntry, AuditPage};
 pub use clients::{ClientMessage, ClientRound};
@@ -64,8 +64,8 @@ pub struct AdminConfig {
     pub token: Option<Zeroizing<String>>,
     /// Whether plain `http` may leave this machine. The token would be readable on the way.
     pub allow_plain_http: bool,
-    /// The certificate authorities to trust instead of the platform's.
-    pub roots: Vec<CertificateDer<'static>>,
+    /// How the server is known, and what is shown to it.
+    pub tls: TlsConfig,
     /// How long to go on trying to reach a server that does not answer.
     pub patience: Duration,
 }
@@ -78,7 +78,7 @@ impl AdminConfig {
             server: server.into(),
             token: Some(token),
             allow_plain_http: false,
-            roots: Vec::new(),
+            tls: TlsConfig::default(),
             patience: Duration::from_secs(10),
         }
     }
@@ -117,7 +117,7 @@ impl AdminClient {
             headers.insert(AUTHORIZATION, bearer(token)?);
         }
         Ok(Self {
-            http: Http::open(&url, &config.roots, headers)?,
+            http: Http::open(&url, &config.tls, headers)?,
             patience: config.patience,
         })
     }

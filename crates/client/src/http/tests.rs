@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
-use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use undertone_privacy::{Budget, Delta, Epsilon};
@@ -343,12 +343,12 @@ async fn tls_server() -> (String, CertificateDer<'static>) {
 async fn https_works_with_the_right_authority_only() {
     let (base, certificate) = tls_server().await;
     let mut config = config(&base);
-    config.roots = vec![certificate];
+    config.tls.roots = vec![certificate];
     let body = Http::new(&config).unwrap().call(&get(10), &mut ()).await;
     assert_eq!(body.unwrap(), b"secret");
 
     let (_, other) = tls_server().await;
-    config.roots = vec![other];
+    config.tls.roots = vec![other];
     let error = Http::new(&config).unwrap().call(&get(1), &mut ()).await;
     let Err(RequestError::GaveUp { last, .. }) = error else {
         panic!("{error:?}");
@@ -356,7 +356,7 @@ async fn https_works_with_the_right_authority_only() {
     assert!(last.to_string().contains("certificate"), "{last}");
 
     // The platform's authorities don't know it either; a bare machine has none at all.
-    config.roots = Vec::new();
+    config.tls.roots = Vec::new();
     match Http::new(&config) {
         Ok(http) => assert!(http.call(&get(1), &mut ()).await.is_err()),
         Err(error) => assert!(matches!(error, ClientError::Tls(_)), "{error}"),

@@ -76,12 +76,14 @@ async fn take<S: Store>(
         reader.expect(Length::Exactly(phase.body_length()))?;
         let header = upload::header(reader, phase).await?;
         same(index, header.sender)?;
+        app.rates().client(round.task, index)?;
         let taken = upload::input(app, reader, phase, header).await;
         taken.map_err(|problem| problem.signed_by(index))?
     } else {
         reader.expect(Length::AtMost(LONGEST_MESSAGE))?;
         let bytes = reader.all().await?;
         same(index, rebuilt.check(&bytes)?)?;
+        app.rates().client(round.task, index)?;
         if phase == PhaseName::AdvertiseKeys {
             rested(app, &round, index).await?;
         }

@@ -57,7 +57,12 @@ where
 }
 
 /// What any handler may answer with.
-const ALWAYS: [ProblemKind; 2] = [ProblemKind::Unavailable, ProblemKind::Internal];
+const ALWAYS: [ProblemKind; 4] = [
+    ProblemKind::RequestTimeout,
+    ProblemKind::RateLimited,
+    ProblemKind::Unavailable,
+    ProblemKind::Internal,
+];
 
 fn add_problems(operation: &mut Operation, kinds: &[ProblemKind]) {
     let mut by_status = BTreeMap::<u16, Vec<ProblemKind>>::new();

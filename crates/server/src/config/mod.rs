@@ -21,6 +21,7 @@ pub use self::section::{Row, Section};
 pub use self::show::markdown;
 
 use crate::driver::DriverSettings;
+use crate::net::{LimitSettings, ShutdownSettings, TlsSettings};
 use crate::retention::RetentionSettings;
 use crate::telemetry::{LogSettings, MetricsSettings, OtelSettings};
 use crate::upload::UploadSettings;
@@ -30,6 +31,9 @@ settings! {
     pub struct Settings {
         /// Database of the service: `sqlite:PATH` or `postgres://USER:PASSWORD@HOST/NAME`.
         database: SecretUrl = "sqlite:undertone.db".into(),
+        /// Bring the database's schema up to date at the start. Without it an old schema is an
+        /// error, until `undertone migrate` was run.
+        migrate_on_start: bool = true,
         /// Address and port to listen on; port 0 takes a free one.
         listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 8470)),
     }
@@ -38,6 +42,8 @@ settings! {
         audit: AuditSettings,
         /// How rounds are driven.
         driver: DriverSettings,
+        /// What one sender, and all together, may ask of the service.
+        limits: LimitSettings,
         /// Logs.
         log: LogSettings,
         /// Where metrics are served.
@@ -46,6 +52,10 @@ settings! {
         otel: OtelSettings,
         /// How long things are kept.
         retention: RetentionSettings,
+        /// How the service stops.
+        shutdown: ShutdownSettings,
+        /// TLS.
+        tls: TlsSettings,
         /// How masked inputs are taken in.
         upload: UploadSettings,
     }
@@ -70,6 +80,8 @@ impl Settings {
     fn check(&self) -> Result<(), (&'static str, String)> {
         self.driver.check()?;
         self.retention.check()?;
+        self.limits.check()?;
+        self.tls.check()?;
         self.upload.check()?;
         self.otel.check()
     }

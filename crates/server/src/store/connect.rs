@@ -104,16 +104,39 @@ const BUSY_PAUSE: Duration = Duration::from_millis(10);
 const POSTGRES_CONNECTIONS: u32 = 16;
 const SQLITE_READERS: u32 = 4;
 
+/// What becomes of a schema that is not the one that this version needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schema {
+    /// It is brought up to date.
+    Migrate,
+    /// It is an error.
+    Require,
+    /// It stays as it is.
+    Leave,
+}
+
 /// Opens the database at `url`.
-pub(super) async fn open(url: &str) -> Result<Pools> {
+pub(super) async fn open(url: &str, schema: Schema) -> Result<Pools> {
+    let pools = reach_pools(url, schema).await?;
+    if schema == Schema::Require {
+        let missing = missing(&pools).await?;
+        if !missing.is_empty() {
+            pools.close().await;
+            return Err(StoreError::OldSchema { missing });
+        }
+    }
+    Ok(pools)
+}
+
+async fn reach_pools(url: &str, schema: Schema) -> Result<Pools> {
     match url.split_once(':').map(|(scheme, _)| scheme) {
-        Some("postgres" | "postgresql") => open_postgres(url).await,
-        Some("sqlite") => open_sqlite(url).await,
+        Some("postgres" | "postgresql") => open_postgres(url, schema).await,
+        Some("sqlite") => open_sqlite(url, schema).await,
         _ => Err(bad_address(url)),
     }
 }
 
-async fn open_postgres(url: &str) -> Result<Pools> {
+async fn open_postgres(url: &str, schema: Schema) -> Result<Pools> {
     let options = PgConnectOptions::from_str(url).map_err(|_| bad_address(url))?;
     let options = options.application_name("undertone").options([
         // An acknowledged input is on disk, whatever the server's default is.
@@ -132,11 +155,13 @@ async fn open_postgres(url: &str) -> Result<Pools> {
         .max_connections(POSTGRES_CONNECTIONS)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .connect_lazy_with(options);
-    migrator(POSTGRES).run(&pool).await?;
+    if schema == Schema::Migrate {
+        migrator(POSTGRES).run(&pool).await?;
+    }
     Ok(Pools::Postgres(pool))
 }
 
-async fn open_sqlite(url: &str) -> Result<Pools> {
+async fn open_sqlite(url: &str, schema: Schema) -> Result<Pools> {
     let options = SqliteConnectOptions::from_str(url).map_err(|_| bad_address(url))?;
     // A database in memory forgets what was acknowledged, and SQLite takes no name for a file that
     // it deletes.
@@ -145,7 +170,7 @@ async fn open_sqlite(url: &str) -> Result<Pools> {
         return Err(bad_address(url));
     }
     let options = options
-        .create_if_missing(true)
+        .create_if_missing(schema != Schema::Require)
         .foreign_keys(true)
         // In WAL mode anything less loses acknowledged inputs when the power goes.
         .synchronous(SqliteSynchronous::Full)
@@ -153,7 +178,9 @@ async fn open_sqlite(url: &str) -> Result<Pools> {
         // What a round's end erases is overwritten, not left in free pages.
         .pragma("secure_delete", "on");
     let mut first = reach(|| url.to_owned(), first_of_sqlite(&options)).await?;
-    migrate_sqlite(&mut first).await?;
+    if schema == Schema::Migrate {
+        migrate_sqlite(&mut first).await?;
+    }
     let pool = |connections| -> SqlitePool {
         SqlitePoolOptions::new()
             .max_connections(connections)
@@ -166,6 +193,36 @@ async fn open_sqlite(url: &str) -> Result<Pools> {
     writer.acquire().await?;
     first.close().await?;
     Ok(Pools::Sqlite { writer, readers })
+}
+
+/// The migrations that the database lacks, ascending.
+pub(super) async fn missing(pools: &Pools) -> Result<Vec<i64>> {
+    let (migrations, there) = match pools {
+        Pools::Postgres(_) => (
+            POSTGRES,
+            "SELECT to_regclass('_sqlx_migrations')::text AS name",
+        ),
+        Pools::Sqlite { .. } => (
+            SQLITE,
+            "SELECT max(name) AS name FROM sqlite_master WHERE name = '_sqlx_migrations'",
+        ),
+    };
+    let mut session = pools.read().await?;
+    let table: Option<String> = match session.query(there).row().await? {
+        Some(row) => row.get("name")?,
+        None => None,
+    };
+    let mut applied = Vec::new();
+    if table.is_some() {
+        let statement = "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
+        for row in session.query(statement).rows().await? {
+            applied.push(row.get::<i64, _>("version")?);
+        }
+    }
+    let versions = migrations.iter().map(|(version, _)| *version);
+    Ok(versions
+        .filter(|version| !applied.contains(version))
+        .collect())
 }
 
 /// The connection that sets the file up. The file stays in WAL mode, so no later one asks for it.

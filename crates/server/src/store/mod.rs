@@ -36,6 +36,7 @@ use std::future::Future;
 
 pub use actor::Actor;
 pub use attendance::{Attended, ClientRound};
+pub use connect::Schema;
 pub use control::{ControlOutcome, TaskControl};
 pub use enrolment::{EnrolOutcome, EnrolmentRecord, NewInvitations};
 pub use leases::{Leases, ReplicaId};
@@ -74,6 +75,15 @@ pub enum StoreError {
     /// The database's schema could not be brought up to date.
     #[error("the database schema does not fit this version: {0}")]
     Migration(#[from] sqlx::migrate::MigrateError),
+    /// The database's schema is older than this version, and was not to be changed.
+    #[error(
+        "the database lacks migrations {missing:?}: run `undertone migrate` on it first, or set \
+         migrate_on_start"
+    )]
+    OldSchema {
+        /// What is missing.
+        missing: Vec<i64>,
+    },
     /// The database's address cannot be used.
     #[error("{url} is not a database address; use postgres://user@host/name or sqlite:PATH")]
     Address {
@@ -120,6 +130,9 @@ pub trait Store: Clone + Send + Sync + 'static {
 
     /// Whether the database answers.
     fn ping(&self) -> impl Future<Output = Result<()>> + Send;
+
+    /// The migrations that the database's schema lacks, ascending.
+    fn missing_migrations(&self) -> impl Future<Output = Result<Vec<i64>>> + Send;
 
     /// The database's clock, in milliseconds since the Unix epoch: what all processes of a service
     /// agree on.

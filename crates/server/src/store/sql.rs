@@ -6,6 +6,7 @@ use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
 use undertone_protocol::keys::{IdentityPublicKey, Secret32};
 use undertone_protocol::vector::{Ring, RingVector};
 
+use super::connect::Schema;
 use super::retry::{answered, step};
 use super::session::Pools;
 use super::{
@@ -48,7 +49,15 @@ impl AnyStore {
     /// [`StoreError::Migration`](super::StoreError::Migration) if its schema is not one that this
     /// version knows. None of them shows the password.
     pub async fn connect(url: &str) -> Result<Self> {
-        let pools = connect::open(url).await?;
+        Self::connect_to(url, Schema::Migrate).await
+    }
+
+    /// The same, with a choice of what becomes of an old schema.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), and [`StoreError::OldSchema`](super::StoreError::OldSchema).
+    pub async fn connect_to(url: &str, schema: Schema) -> Result<Self> {
+        let pools = connect::open(url, schema).await?;
         let shard = match pools {
             // Processes that draw the same one wait for each other's transactions, no more.
             Pools::Postgres(_) => getrandom::u32().map_or(0, |drawn| drawn % SHARDS),
@@ -77,6 +86,11 @@ impl Store for AnyStore {
         let result = asked.await;
         answered(&result);
         result
+    }
+
+    async fn missing_migrations(&self) -> Result<Vec<i64>> {
+        let missing = || connect::missing(&self.pools);
+        step("missing_migrations", missing).await
     }
 
     async fn now(&self) -> Result<u64> {

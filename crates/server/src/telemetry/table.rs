@@ -121,11 +121,15 @@ fn uses() -> Vec<&'static str> {
 }
 
 fn overloads() -> Vec<&'static str> {
-    vec!["queue", "memory"]
+    vec!["queue", "memory", "displaced"]
 }
 
 fn leased() -> Vec<&'static str> {
     vec!["task", "chunk"]
+}
+
+fn limits() -> Vec<&'static str> {
+    vec!["all", "address"]
 }
 
 fn chains() -> Vec<&'static str> {
@@ -216,7 +220,8 @@ metrics! {
     UPLOAD_QUEUE = "undertone_upload_queue_inputs", Kind::Gauge, "", [];
     /// Memory set aside for masked inputs that are received or wait.
     UPLOAD_BYTES = "undertone_upload_in_flight_bytes", Kind::Gauge, "bytes", [];
-    /// Masked inputs turned away because a queue or the memory was full.
+    /// Masked inputs turned away because a queue or the memory was full, or the same client sent
+    /// another one meanwhile.
     UPLOAD_OVERLOADED = "undertone_upload_overloaded_total", Kind::Counter, "",
         [listed("what", overloads)];
     /// Time in which the masks were taken off one chunk of a sum, reading and storing it included.
@@ -244,6 +249,18 @@ metrics! {
     PROBLEMS = "undertone_problems_total", Kind::Counter, "", [listed("kind", problems)];
     /// Requests that wait for a change of phase.
     LONG_POLLS = "undertone_long_polls", Kind::Gauge, "", [];
+
+    /// Open connections to the service.
+    CONNECTIONS = "undertone_connections", Kind::Gauge, "", [];
+    /// Connections closed at once because there were too many, in all or from one address.
+    CONNECTIONS_REFUSED = "undertone_connections_refused_total", Kind::Counter, "",
+        [listed("limit", limits)];
+    /// Connections cut off because the other end read nothing.
+    CONNECTIONS_STALLED = "undertone_connections_stalled_total", Kind::Counter, "", [];
+    /// When the certificate expires, in seconds since the Unix epoch; 0 without TLS.
+    TLS_EXPIRES = "undertone_tls_certificate_expires_seconds", Kind::Gauge, "seconds", [];
+    /// Times that changed certificate files could not be used; the certificate before stays.
+    TLS_RELOAD_FAILURES = "undertone_tls_reload_failures_total", Kind::Counter, "", [];
 
     /// Facts of the build; always 1.
     BUILD_INFO = "undertone_build_info", Kind::Gauge, "", [listed("version", versions)];

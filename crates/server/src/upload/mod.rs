@@ -14,6 +14,7 @@ mod batch;
 pub mod fault;
 mod memory;
 mod settings;
+mod turns;
 
 use std::sync::Arc;
 
@@ -24,7 +25,8 @@ use undertone_protocol::params::RoundParams;
 
 use self::batch::{Queues, Shape};
 use self::fault::Point;
-use self::memory::Memory;
+use self::memory::{Memory, overloaded};
+use self::turns::Turns;
 use crate::api::body::Reader;
 use crate::app::App;
 use crate::problem::Problem;
@@ -36,6 +38,7 @@ pub(crate) struct Uploads {
     settings: UploadSettings,
     memory: Memory,
     queues: Queues,
+    turns: Turns,
 }
 
 impl Uploads {
@@ -44,6 +47,7 @@ impl Uploads {
             settings: settings.clone(),
             memory: Memory::new(settings),
             queues: Queues::default(),
+            turns: Turns::default(),
         }
     }
 
@@ -92,10 +96,22 @@ pub(crate) async fn input<S: Store>(
         length: params.vector_length(),
     };
     let bytes = shape.ring.packed_length(shape.length);
-    let room = app.uploads().memory.room(bytes).await?;
-    fault::at(Point::AfterRoom);
-    let packed = receive(reader, phase.payload_check(&header), bytes).await?;
-    fault::at(Point::AfterBody);
+    let turn = app.uploads().turns.begin(shape.round, header.sender);
+    let taken = async {
+        let room = app.uploads().memory.room(bytes).await?;
+        fault::at(Point::AfterRoom);
+        let packed = receive(reader, phase.payload_check(&header), bytes).await?;
+        fault::at(Point::AfterBody);
+        Ok::<_, Problem>((room, packed))
+    };
+    let (room, packed) = tokio::select! {
+        biased;
+        () = turn.displaced() => {
+            return Err(overloaded("displaced", "this client began another upload"));
+        }
+        taken = taken => taken?,
+    };
+    drop(turn);
     let header = StoredMessage {
         sender: header.sender,
         bytes: header.bytes,
