@@ -222,9 +222,10 @@ async fn deadlines_fire_with_one_replica_left() {
     replicas[1].kill().await;
     let started = Instant::now();
     clients.finish(&task, 1).await;
-    // The deadline, or the lease of 5 s, and what a slow machine takes for the rest.
+    // The deadline, or the lease of 5 s, or the 10 s after which the database ends the transaction
+    // of a process that hangs in one; and what a slow machine takes for the rest.
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(30), "{took:?}");
+    assert!(took < Duration::from_secs(45), "{took:?}");
 }
 
 /// A replica dies when it has unmasked a part of the chunks; another one does the rest.

@@ -80,7 +80,7 @@ async fn a_round_on_two_replicas_is_one_trace() {
         let route = text(span, "route");
         span.name == "round"
             || route.starts_with("/v1/rounds/")
-            || span.name == "batch"
+            || ["batch", "unmask chunk"].contains(&span.name.as_str())
             || PhaseName::ALL.iter().any(|phase| phase.text() == span.name)
     };
     let mut counts = BTreeMap::<String, usize>::new();
@@ -116,6 +116,8 @@ async fn a_round_on_two_replicas_is_one_trace() {
     );
     let batch = spans.iter().find(|span| span.name == "batch").unwrap();
     assert_eq!(batch.parent_span_id, phases["masked-input"]);
+    let chunk = spans.iter().find(|span| span.name == "unmask chunk");
+    assert_eq!(chunk.unwrap().parent_span_id, phases["unmask"]);
     // What is not of the round is not in its trace, and sending spans makes none.
     assert!(
         spans

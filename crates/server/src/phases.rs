@@ -82,6 +82,9 @@ pub type Rebuilt = Result<Arc<Phase>, RoundFailure>;
 #[derive(Debug, Default)]
 pub struct Phases {
     cache: Mutex<VecDeque<(RoundId, PhaseName, Arc<Phase>)>>,
+    /// Held by whoever rebuilds a phase: all clients ask for one at once when it opens, and its
+    /// messages should be in memory once.
+    rebuilding: tokio::sync::Mutex<()>,
 }
 
 impl Phases {
@@ -96,6 +99,12 @@ impl Phases {
         round: &RoundRecord,
         name: PhaseName,
     ) -> Result<Rebuilt, ServerError> {
+        if let Some((at, phase)) = self.latest(round.id, name)
+            && at == name
+        {
+            return Ok(Ok(phase));
+        }
+        let _rebuilding = self.rebuilding.lock().await;
         let (mut at, mut phase) = if let Some(latest) = self.latest(round.id, name) {
             latest
         } else {
@@ -104,7 +113,7 @@ impl Phases {
             (PhaseName::AdvertiseKeys, first)
         };
         while at < name {
-            phase = match next(store, round.id, at, &phase).await? {
+            phase = match next(store, round.id, at, phase).await? {
                 Ok(next) => Arc::new(next),
                 Err(failure) => return Ok(Err(failure)),
             };
@@ -122,6 +131,12 @@ impl Phases {
             .filter(|(id, at, _)| *id == round && *at <= name)
             .max_by_key(|entry| entry.1)
             .map(|(_, at, phase)| (*at, phase.clone()))
+    }
+
+    /// Forgets the phases of a round that has ended.
+    pub(crate) fn forget(&self, round: RoundId) {
+        let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.retain(|(id, ..)| *id != round);
     }
 
     fn keep(&self, entry: (RoundId, PhaseName, Arc<Phase>)) {
@@ -154,24 +169,30 @@ async fn next(
     store: &impl Store,
     round: RoundId,
     at: PhaseName,
-    phase: &Phase,
+    phase: Arc<Phase>,
 ) -> Result<Result<Phase, RoundFailure>, ServerError> {
     let messages = store.messages(round, at).await?;
+    // Thousands of messages are decoded: off the threads that serve requests.
+    Ok(tokio::task::spawn_blocking(move || close(&phase, &messages)).await??)
+}
+
+/// The phase after `phase`, which these messages close.
+fn close(
+    phase: &Phase,
+    messages: &[StoredMessage],
+) -> Result<Result<Phase, RoundFailure>, ProtocolError> {
     Ok(match phase {
-        Phase::AdvertiseKeys(phase) => phase
-            .clone()
-            .close(decode(&messages)?)
-            .map(Phase::ShareKeys),
+        Phase::AdvertiseKeys(phase) => phase.clone().close(decode(messages)?).map(Phase::ShareKeys),
         Phase::ShareKeys(phase) => phase
             .clone()
-            .close(decode(&messages)?)
+            .close(decode(messages)?)
             .map(Phase::MaskedInput),
         Phase::MaskedInput(phase) => phase
             .clone()
             .close(messages.iter().map(|m| m.sender))
             .map(Phase::ConsistencyCheck),
         Phase::ConsistencyCheck(phase) => {
-            phase.clone().close(&decode(&messages)?).map(Phase::Unmask)
+            phase.clone().close(&decode(messages)?).map(Phase::Unmask)
         }
         Phase::Unmask(_) => Err(RoundFailure::Inconsistent("no phase follows Unmask".into())),
     })

@@ -38,7 +38,7 @@ use crate::telemetry::name;
 use crate::watch;
 
 /// Messages that come within so long are looked at together.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(10);
 
 /// After a failure a task is looked at again this much later.
 const RETRY: Duration = Duration::from_millis(500);

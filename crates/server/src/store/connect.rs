@@ -141,8 +141,8 @@ async fn open_postgres(url: &str, schema: Schema) -> Result<Pools> {
     let options = options.application_name("undertone").options([
         // An acknowledged input is on disk, whatever the server's default is.
         ("synchronous_commit", "on"),
-        // A process that hangs in a transaction must not hold a round's locks for ever.
-        ("idle_in_transaction_session_timeout", "30s"),
+        // A process that hangs in a transaction must not hold a round's locks for long.
+        ("idle_in_transaction_session_timeout", "10s"),
         ("lock_timeout", "10s"),
     ]);
     // A pool retries a refused connection and then reports only that it timed out. One connection

@@ -62,6 +62,8 @@ pub(super) async fn renew(pools: &Pools, owner: ReplicaId, lease_ms: u64) -> Res
     let mut session = pools.begin().await?;
     let now = clock::now(&mut session).await?;
     let expires_at = signed(now.saturating_add(lease_ms));
+    // A lease that is hardly used up is not written again.
+    let fresh = now.saturating_add(lease_ms / 3 * 2);
     let taken_over = session
         .query_locking(
             "UPDATE leases SET owner = $1, expires_at = $2 WHERE task IN (SELECT task FROM leases \
@@ -75,9 +77,13 @@ pub(super) async fn renew(pools: &Pools, owner: ReplicaId, lease_ms: u64) -> Res
         .execute()
         .await?;
     session
-        .query("UPDATE leases SET expires_at = $2 WHERE owner = $1")
+        .query(
+            "UPDATE leases SET expires_at = $2 \
+             WHERE owner = $1 AND expires_at NOT BETWEEN $3 AND $2",
+        )
         .bind(owner.0)
         .bind(expires_at)
+        .bind(signed(fresh))
         .execute()
         .await?;
     // In one order, as two processes may find the same new tasks.

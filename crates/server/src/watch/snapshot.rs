@@ -122,6 +122,15 @@ impl Snapshot {
         tasks(self) != tasks(other) || rounds(self) != rounds(other)
     }
 
+    /// The rounds that have ended.
+    pub(super) fn ended(&self) -> impl Iterator<Item = RoundId> {
+        let ended = |known: &&Known| !matches!(known.round.at, RoundAt::Open { .. });
+        self.rounds
+            .values()
+            .filter(ended)
+            .map(|known| known.round.id)
+    }
+
     /// A round, if it is among the latest of a task that has something to do.
     pub(crate) fn round(&self, id: RoundId) -> Option<&Known> {
         self.rounds.get(&id)
@@ -243,6 +252,7 @@ mod tests {
         assert!(third.left(&second).is_empty(), "asked once");
         assert!(!third.differs(&second));
         assert_eq!(third.task(task), Some((true, None)));
+        assert!(third.ended().eq([round]) && first.ended().next().is_none());
         assert!(third.round(round).unwrap().is_news("unmask"));
         tokio::time::advance(REMEMBERED).await;
         let last = Snapshot::after(&third, standing(Vec::new()));
