@@ -93,6 +93,32 @@ fn every_help_has_examples_and_fits_a_terminal() {
     }
 }
 
+/// Every command of the pages exists, with every option that they give it.
+#[test]
+fn documented_commands_exist() {
+    let mut tried = 0;
+    for page in ["README.md", "docs/tasks.md"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(page);
+        let page = std::fs::read_to_string(path).unwrap().replace("\\\n", " ");
+        for line in page.lines().filter(|line| line.starts_with("undertone ")) {
+            let line = line.split(['>', '#']).next().unwrap();
+            let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+            // A command has one or two words; what comes after it has capitals, digits or a dash.
+            let name = |word: &&&str| word.chars().all(|c| c.is_ascii_lowercase());
+            let command: Vec<&str> = words.iter().take(2).take_while(name).copied().collect();
+            let help = succeeds(&[&command[..], &["--help"]].concat());
+            let usage = help.lines().find(|line| line.starts_with("Usage: "));
+            let usage = usage.unwrap_or_default();
+            assert!(usage.contains(&command.join(" ")), "{line}: {usage}");
+            for option in words.iter().filter(|word| word.starts_with("--")) {
+                assert!(help.contains(*option), "{line}: {option}");
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried > 25, "{tried}");
+}
+
 #[test]
 fn a_wrong_command_line_is_one_clear_line() {
     let params = "params --clients 1000 --dropout 0.1 --corrupt";

@@ -89,7 +89,7 @@ pub(super) async fn client(
 
 /// A round in a line: how it stands, and what is known of it.
 fn line(round: &Round) -> String {
-    let mut parts = vec![format!("{:<9}", round.state.text())];
+    let mut parts = Vec::new();
     if let Some(ended) = round.ended_at_ms {
         let took = span(ended.saturating_sub(round.opened_at_ms));
         parts.push(format!("{}, took {took}", away(ended)));
@@ -115,7 +115,7 @@ fn line(round: &Round) -> String {
     if let Some(reason) = &round.reason {
         parts.push(format!("{}: {reason}", round.phase));
     }
-    parts.join("; ")
+    format!("{:<9} {}", round.state.text(), parts.join("; "))
 }
 
 /// Shows one round, and saves the adapter after it.
