@@ -86,6 +86,23 @@ fn slow_heads(server: SocketAddr, met: &Arc<Met>) {
     }
 }
 
+/// One slow JSON body; returns the beginning of its answer.
+async fn slow_json(server: SocketAddr) -> String {
+    let mut stream = connect(server, source(30)).await.unwrap();
+    let head = "POST /v1/enrolments HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n\
+                content-length: 4000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    loop {
+        stream.write_all(b"{").await.unwrap();
+        let read = timeout(Duration::from_secs(1), stream.read_exact(&mut answer)).await;
+        if let Ok(read) = read {
+            read.unwrap();
+            return String::from_utf8(answer.to_vec()).unwrap();
+        }
+    }
+}
+
 /// Slow bodies of messages of the open round.
 fn slow_bodies(server: SocketAddr, task: String, met: &Arc<Met>) {
     for connection in 0..40_u8 {
@@ -232,6 +249,7 @@ async fn rounds_end_on_time_and_exact_under_floods() {
         ("LIMITS__REQUESTS_PER_SECOND", "100"),
         ("LIMITS__REQUEST_BURST", "200"),
         ("LIMITS__HEAD_S", "2"),
+        ("LIMITS__REQUEST_S", "35"),
         ("UPLOAD__GRACE_MS", "1500"),
         ("METRICS__LISTEN", &metrics.to_string()),
     ]
@@ -244,6 +262,7 @@ async fn rounds_end_on_time_and_exact_under_floods() {
         .parse()
         .unwrap();
 
+    let slow_json = tokio::spawn(slow_json(server));
     let met = Arc::new(Met::default());
     slow_heads(server, &met);
     slow_bodies(server, task.id.to_string(), &met);
@@ -280,6 +299,8 @@ async fn rounds_end_on_time_and_exact_under_floods() {
         );
         assert_eq!(sum, inputs.sum(round.number.0, &survivors));
     }
+    let answer = timeout(Duration::from_mins(1), slow_json).await.unwrap();
+    assert_eq!(answer.unwrap(), "HTTP/1.1 408");
     let status = |code: u16| {
         let label = format!("status=\"{code}\"");
         async move { metric(metrics, "undertone_http_requests_total", &label).await }
@@ -287,6 +308,7 @@ async fn rounds_end_on_time_and_exact_under_floods() {
     let seen = [
         status(400).await,
         status(401).await,
+        status(408).await,
         status(413).await,
         status(429).await,
     ];
@@ -299,7 +321,7 @@ async fn rounds_end_on_time_and_exact_under_floods() {
     )
     .await;
     println!(
-        "{ROUNDS} rounds in {took:.1?} beside {requests} requests; 400, 401, 413, 429: {seen:?}; \
+        "{ROUNDS} rounds in {took:.1?} beside {requests} requests; 400, 401, 408, 413, 429: {seen:?}; \
          {closed} connections closed at once, {slow} slow bodies cut off; {met:?}"
     );
     assert!(seen.iter().all(|seen| *seen > 0), "{seen:?}");

@@ -102,7 +102,7 @@ pub(super) fn group(address: IpAddr) -> IpAddr {
             let start = u128::from(v6) & !u128::from(u64::MAX);
             IpAddr::V6(Ipv6Addr::from(start))
         }
-        v4 => v4,
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -56,7 +56,7 @@ fn element(der: &[u8], tag: Option<u8>) -> Option<Element<'_>> {
     tag.is_none_or(|tag| tag == found).then_some(element)
 }
 
-/// A UTCTime or GeneralizedTime as RFC 5280, section 4.1.2.5, allows them: in seconds, in UTC.
+/// A `UTCTime` or `GeneralizedTime` as RFC 5280, section 4.1.2.5, allows them: in seconds, in UTC.
 fn time(tag: u8, text: &[u8]) -> Option<i64> {
     let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
     let (year, rest) = match tag {

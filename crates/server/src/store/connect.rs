@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
@@ -118,12 +118,11 @@ pub enum Schema {
 /// Opens the database at `url`.
 pub(super) async fn open(url: &str, schema: Schema) -> Result<Pools> {
     let pools = reach_pools(url, schema).await?;
-    if schema == Schema::Require {
-        let missing = missing(&pools).await?;
-        if !missing.is_empty() {
-            pools.close().await;
-            return Err(StoreError::OldSchema { missing });
-        }
+    if schema == Schema::Require
+        && let Err(error) = require(&pools).await
+    {
+        pools.close().await;
+        return Err(error);
     }
     Ok(pools)
 }
@@ -195,17 +194,44 @@ async fn open_sqlite(url: &str, schema: Schema) -> Result<Pools> {
     Ok(Pools::Sqlite { writer, readers })
 }
 
+/// Whether the schema is the one of this version.
+async fn require(pools: &Pools) -> Result<()> {
+    let (known, applied) = (known(pools), applied(pools).await?);
+    if let Some(unknown) = applied.iter().find(|version| !known.contains(version)) {
+        // What `Migrator` says of a database that a newer version has migrated.
+        return Err(MigrateError::VersionMissing(*unknown).into());
+    }
+    let missing = missing(pools).await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(StoreError::OldSchema { missing })
+}
+
 /// The migrations that the database lacks, ascending.
 pub(super) async fn missing(pools: &Pools) -> Result<Vec<i64>> {
-    let (migrations, there) = match pools {
-        Pools::Postgres(_) => (
-            POSTGRES,
-            "SELECT to_regclass('_sqlx_migrations')::text AS name",
-        ),
-        Pools::Sqlite { .. } => (
-            SQLITE,
-            "SELECT max(name) AS name FROM sqlite_master WHERE name = '_sqlx_migrations'",
-        ),
+    let applied = applied(pools).await?;
+    let mut missing = known(pools);
+    missing.retain(|version| !applied.contains(version));
+    Ok(missing)
+}
+
+/// The migrations of this version, ascending.
+fn known(pools: &Pools) -> Vec<i64> {
+    let migrations = match pools {
+        Pools::Postgres(_) => POSTGRES,
+        Pools::Sqlite { .. } => SQLITE,
+    };
+    migrations.iter().map(|(version, _)| *version).collect()
+}
+
+/// The migrations that the database has, ascending.
+async fn applied(pools: &Pools) -> Result<Vec<i64>> {
+    let there = match pools {
+        Pools::Postgres(_) => "SELECT to_regclass('_sqlx_migrations')::text AS name",
+        Pools::Sqlite { .. } => {
+            "SELECT max(name) AS name FROM sqlite_master WHERE name = '_sqlx_migrations'"
+        }
     };
     let mut session = pools.read().await?;
     let table: Option<String> = match session.query(there).row().await? {
@@ -219,10 +245,7 @@ pub(super) async fn missing(pools: &Pools) -> Result<Vec<i64>> {
             applied.push(row.get::<i64, _>("version")?);
         }
     }
-    let versions = migrations.iter().map(|(version, _)| *version);
-    Ok(versions
-        .filter(|version| !applied.contains(version))
-        .collect())
+    Ok(applied)
 }
 
 /// The connection that sets the file up. The file stays in WAL mode, so no later one asks for it.
