@@ -104,9 +104,9 @@ async fn slow_json(server: SocketAddr) -> String {
 }
 
 /// Slow bodies of messages of the open round.
-fn slow_bodies(server: SocketAddr, task: String, met: &Arc<Met>) {
+fn slow_bodies(server: SocketAddr, task: &str, met: &Arc<Met>) {
     for connection in 0..40_u8 {
-        let (met, task) = (met.clone(), task.clone());
+        let (met, task) = (met.clone(), task.to_owned());
         tokio::spawn(async move {
             loop {
                 let round = open_round(server, &task).await;
@@ -151,7 +151,7 @@ async fn exchange(server: SocketAddr, from: IpAddr, request: &[u8]) -> Option<St
 }
 
 /// Requests that are refused for what they are, again and again.
-fn nonsense(server: SocketAddr, task: String, met: &Arc<Met>) {
+fn nonsense(server: SocketAddr, task: &str, met: &Arc<Met>) {
     let kinds: [fn(&str) -> String; 4] = [
         |round| {
             format!(
@@ -172,7 +172,7 @@ fn nonsense(server: SocketAddr, task: String, met: &Arc<Met>) {
         |_| "\u{1}\u{2} no http at all\r\n\r\n".into(),
     ];
     for (kind, last) in kinds.into_iter().zip(4_u8..) {
-        let (met, task) = (met.clone(), task.clone());
+        let (met, task) = (met.clone(), task.to_owned());
         tokio::spawn(async move {
             loop {
                 let round = open_round(server, &task).await;
@@ -265,8 +265,8 @@ async fn rounds_end_on_time_and_exact_under_floods() {
     let slow_json = tokio::spawn(slow_json(server));
     let met = Arc::new(Met::default());
     slow_heads(server, &met);
-    slow_bodies(server, task.id.to_string(), &met);
-    nonsense(server, task.id.to_string(), &met);
+    slow_bodies(server, &task.id.to_string(), &met);
+    nonsense(server, &task.id.to_string(), &met);
     too_many(server, &task.id.to_string(), &met);
     // The floods are on before the first client comes.
     while met.heads_cut_off.load(Ordering::Relaxed) == 0
