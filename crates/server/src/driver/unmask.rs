@@ -126,7 +126,7 @@ impl Recovered {
     }
 
     /// Forgets the secrets of a round that has ended.
-    pub(super) fn forget(&self, round: RoundId) {
+    pub(crate) fn forget(&self, round: RoundId) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.as_ref().is_some_and(|(id, _)| *id == round) {
             *kept = None;

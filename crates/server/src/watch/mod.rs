@@ -75,10 +75,12 @@ async fn read<S: Store>(app: &App<S>) -> Result<(), StoreError> {
     for task in snapshot.left(&before) {
         snapshot.add(app.store().standing_of(task).await?);
     }
-    // Its phases hold all that its clients dealt.
-    snapshot
-        .ended()
-        .for_each(|round| app.phases().forget(round));
+    // A round that has ended, here or elsewhere, leaves nothing in memory: its phases hold all that
+    // its clients dealt, and whoever unmasked it has the keys of the masks.
+    for round in snapshot.ended() {
+        app.phases().forget(round);
+        app.recovered().forget(round);
+    }
     let snapshot = Arc::new(snapshot);
     let news = app.watch().latest.send_if_modified(|latest| {
         let news = snapshot.differs(latest);

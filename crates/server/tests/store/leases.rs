@@ -202,12 +202,11 @@ async fn postgres_changes_are_signalled() {
 
     assert!(database.break_connections().await >= 1);
     // The server says so before it closes the connection, or the connection is made anew.
-    match soon(listener.next()).await {
-        Ok(signal) => assert_eq!(signal, Signal::Missed),
-        Err(_) => {
-            listener.close().await;
-            listener = other.listen(ReplicaId::draw()).await.unwrap();
-        }
+    if let Ok(signal) = soon(listener.next()).await {
+        assert_eq!(signal, Signal::Missed);
+    } else {
+        listener.close().await;
+        listener = other.listen(ReplicaId::draw()).await.unwrap();
     }
     store.signal(Signal::Leases).await.unwrap();
     assert_eq!(soon(listener.next()).await.unwrap(), Signal::Leases);
