@@ -273,6 +273,28 @@ async fn a_cancelled_task_says_why_its_round_failed() {
     assert!(late.status == 409 && late.body.contains("cancelled, which is for ever"));
 }
 
+/// More tasks than one page lists.
+#[tokio::test]
+async fn tasks_are_listed_page_by_page() {
+    let database = Database::sqlite();
+    let first = task(&database).await;
+    for _ in 0..50 {
+        task(&database).await;
+    }
+    let server = first.serve().await;
+    let reader = token(&first.store, &[Scope::Read], HOUR_MS).await;
+    let visit = Visit::logged_in(&server, &reader).await;
+    let home = visit.get("/").await.body;
+    let links = |page: &str| page.matches("href=\"/tasks/").count();
+    assert_eq!(links(&home), 50);
+    let (_, before) = home.split_once("href=\"/?before=").expect("a next page");
+    let before = before.split('"').next().unwrap();
+    let rest = visit.get(&format!("/?before={before}")).await.body;
+    assert_eq!(links(&rest), 1);
+    assert!(rest.contains(&first.id.to_string()) && !home.contains(&first.id.to_string()));
+    assert!(rest.contains("Latest tasks") && !rest.contains("Earlier tasks"));
+}
+
 #[tokio::test]
 async fn every_answer_is_strict_and_shadows_nothing() {
     let database = Database::sqlite();

@@ -1,8 +1,10 @@
-//! All tasks.
+//! The list of tasks, the youngest first: it is what an operator comes for.
 
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::response::{Html, Response};
 use maud::{Markup, html};
+use serde::Deserialize;
 
 use super::budget::{self, Sum};
 use super::failure::Failure;
@@ -16,24 +18,35 @@ use crate::auth::Scope;
 use crate::problem::Problem;
 use crate::store::{EndedRound, RoundStanding, Store, TaskOverview, TaskState};
 
+#[derive(Deserialize)]
+pub(super) struct TasksQuery {
+    before: Option<u64>,
+}
+
 /// The page.
 pub(super) async fn show<S: Store>(
     State(page): PageState<S>,
     visitor: Visitor,
+    query: Result<Query<TasksQuery>, QueryRejection>,
 ) -> Result<Html<String>, Failure> {
     visitor.holder().require(Scope::Read)?;
-    let view = page.views.list(&page.app).await?;
+    let before = query.ok().and_then(|Query(query)| query.before);
+    let list = match before {
+        Some(before) => list(&page.views.list_before(&page.app, before).await?, true),
+        None => list(&*page.views.list(&page.app).await?, false),
+    };
     let content = html! {
         div.now {
             h1 { "Tasks" }
             p.connection #connection role="status" {}
         }
-        (place(&("tasks", list(&view))))
+        (place(&("tasks", list)))
     };
     let frame = Frame {
         title: "Tasks",
         place: Place::Tasks,
-        events: Some("/events"),
+        // Earlier tasks stay as they are.
+        events: before.is_none().then_some("/events"),
         visitor: &visitor,
     };
     Ok(frame.around(&content))
@@ -55,19 +68,28 @@ struct AllTasks;
 impl<S: Store> Moving<S> for AllTasks {
     async fn parts(&self, page: &Page<S>, _: &Visitor) -> Result<Vec<Fragment>, Problem> {
         let view = page.views.list(&page.app).await?;
-        Ok(vec![("tasks", list(&view))])
+        Ok(vec![("tasks", list(&view, false))])
     }
 }
 
-fn list(view: &ListView) -> Markup {
+fn list(view: &ListView, earlier: bool) -> Markup {
     if view.tasks.is_empty() {
         return html! {
-            p { "There is no task yet. " code { "undertone task create" } " makes one." }
+            p { "There is no task here. " code { "undertone task create" } " makes one." }
         };
     }
-    // The youngest first: it is what an operator comes for.
-    let rows: Vec<Markup> = view.tasks.iter().rev().map(row).collect();
-    table::table("Tasks", &COLUMNS, &rows)
+    let rows: Vec<Markup> = view.tasks.iter().map(row).collect();
+    html! {
+        (table::table("Tasks", &COLUMNS, &rows))
+        @if view.earlier.is_some() || earlier {
+            nav.pages aria-label="Tasks" {
+                @if let Some(before) = view.earlier {
+                    a href={ "/?before=" (before) } rel="next" { "Earlier tasks" }
+                }
+                @if earlier { a href="/" { "Latest tasks" } }
+            }
+        }
+    }
 }
 
 const COLUMNS: [&str; 5] = ["Task", "State", "Rounds", "Last result", "Privacy spent"];

@@ -25,14 +25,19 @@ const FRESH: Duration = Duration::from_millis(500);
 /// How many tasks are remembered.
 const REMEMBERED: usize = 64;
 
-/// How many rows are asked for at a time.
+/// How many tasks a page of the list has.
+const LISTED: u32 = 50;
+
+/// How many rounds are asked for at a time.
 const PAGE: u32 = 500;
 
-/// The list of tasks.
+/// A page of the list of tasks.
 #[derive(Debug)]
 pub(super) struct ListView {
-    /// All of them, in the order they were made, each with what its rounds cost.
+    /// The youngest first, each with what its rounds cost.
     pub(super) tasks: Vec<(TaskOverview, Sum)>,
+    /// The place before which there may be more.
+    pub(super) earlier: Option<u64>,
 }
 
 /// One task.
@@ -206,7 +211,7 @@ impl Views {
         tasks.entry(id).or_default().clone()
     }
 
-    /// All tasks.
+    /// The youngest tasks.
     pub(super) async fn list<S: Store>(&self, app: &App<S>) -> Result<Arc<ListView>, Problem> {
         let mut seen = self.list.lock().await;
         if let Some(view) = seen.as_ref().and_then(Seen::fresh) {
@@ -214,21 +219,27 @@ impl Views {
         }
         let changes = app.phase_changes();
         let at = Instant::now();
-        let mut tasks = Vec::new();
-        let mut after = 0;
-        loop {
-            let page = app.store().task_overviews(after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = last.task.made;
-            for task in page {
-                let sum = self.accounts.sum(&task).await?;
-                tasks.push((task, sum));
-            }
-        }
-        let value = Arc::new(ListView { tasks });
+        let value = Arc::new(self.list_before(app, u64::MAX).await?);
         let view = value.clone();
         *seen = Some(Seen { value, at, changes });
         Ok(view)
+    }
+
+    /// The tasks that were made before the one at a place.
+    pub(super) async fn list_before<S: Store>(
+        &self,
+        app: &App<S>,
+        before: u64,
+    ) -> Result<ListView, Problem> {
+        let page = app.store().task_overviews(before, LISTED).await?;
+        let full = u32::try_from(page.len()).is_ok_and(|length| length >= LISTED);
+        let earlier = page.last().map(|last| last.task.made).filter(|_| full);
+        let mut tasks = Vec::new();
+        for task in page {
+            let sum = self.accounts.sum(&task).await?;
+            tasks.push((task, sum));
+        }
+        Ok(ListView { tasks, earlier })
     }
 }
 

@@ -188,11 +188,11 @@ pub trait Store: Clone + Send + Sync + 'static {
         limit: u32,
     ) -> impl Future<Output = Result<Vec<RoundSummary>>> + Send;
 
-    /// At most `limit` tasks that were made after the one at place `after`, in that order, each
-    /// with its last round.
+    /// At most `limit` tasks that were made before the one at place `before`, the youngest first,
+    /// each with its last round.
     fn task_overviews(
         &self,
-        after: u64,
+        before: u64,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<TaskOverview>>> + Send;
 

@@ -1,4 +1,4 @@
-//! All tasks at a glance: each with its last round, its open round, and what its privacy composes.
+//! Tasks at a glance, the youngest first: each with its last round, its open round, and what its privacy composes.
 
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::RoundNumber;
@@ -39,8 +39,8 @@ pub struct EndedRound {
     pub ended_at: Option<u64>,
 }
 
-/// At most `limit` tasks that were made after the one at `after`.
-pub(super) async fn tasks(pools: &Pools, after: u64, limit: u32) -> Result<Vec<TaskOverview>> {
+/// At most `limit` tasks that were made before the one at `before`, the youngest first.
+pub(super) async fn tasks(pools: &Pools, before: u64, limit: u32) -> Result<Vec<TaskOverview>> {
     // Rounds are numbered from 1 in the order in which they end.
     let rows = pools
         .read()
@@ -53,9 +53,9 @@ pub(super) async fn tasks(pools: &Pools, after: u64, limit: u32) -> Result<Vec<T
              FROM tasks t LEFT JOIN audit_releases a ON a.task = t.id \
                  LEFT JOIN rounds l ON l.task = t.id AND l.number = t.rounds_ended \
                  LEFT JOIN rounds o ON o.task = t.id AND o.state = 'open' \
-             WHERE t.made > $1 ORDER BY t.made LIMIT $2",
+             WHERE t.made < $1 ORDER BY t.made DESC LIMIT $2",
         )
-        .bind(signed(after))
+        .bind(signed(before))
         .bind(i64::from(limit))
         .rows()
         .await?;

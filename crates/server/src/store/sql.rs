@@ -178,8 +178,8 @@ impl Store for AnyStore {
         step("last_input", last).await
     }
 
-    async fn task_overviews(&self, after: u64, limit: u32) -> Result<Vec<TaskOverview>> {
-        let page = || overview::tasks(&self.pools, after, limit);
+    async fn task_overviews(&self, before: u64, limit: u32) -> Result<Vec<TaskOverview>> {
+        let page = || overview::tasks(&self.pools, before, limit);
         step("task_overviews", page).await
     }
 

@@ -1,5 +1,7 @@
 //! Sessions of the operators' page, and the tasks that it lists.
 
+use std::cmp::Reverse;
+
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::audit::Chain;
 use undertone_protocol::id::{RosterIndex, RoundNumber};
@@ -95,10 +97,11 @@ pub(crate) async fn go_with_an_erased_token<S: Store>(store: &S) {
 
 pub(crate) async fn tasks_at_a_glance<S: Store>(store: &S) {
     let of = |id| async move {
-        let mut after = 0;
+        let mut before = u64::MAX;
         loop {
-            let page = store.task_overviews(after, 2).await.unwrap();
-            after = page.last().unwrap().task.made;
+            let page = store.task_overviews(before, 2).await.unwrap();
+            assert!(page.iter().is_sorted_by_key(|task| Reverse(task.task.made)));
+            before = page.last().unwrap().task.made;
             if let Some(found) = page.into_iter().find(|found| found.task.id == id) {
                 return found;
             }
