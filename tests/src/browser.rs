@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -87,6 +89,8 @@ impl Browser {
         }
         let wish = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
+            // Tests sign their certificates themselves.
+            "acceptInsecureCerts": true,
             "goog:chromeOptions": options,
             "goog:loggingPrefs": { "browser": "ALL" },
         } } });
@@ -213,6 +217,12 @@ impl Browser {
             .collect()
     }
 
+    /// The cookies of the page, with what the browser keeps them by.
+    pub async fn cookies(&self) -> Vec<Value> {
+        let found = self.devtools("Network.getCookies", json!({})).await;
+        found["cookies"].as_array().unwrap().clone()
+    }
+
     /// Saves a picture of the whole page as PNG.
     pub async fn picture(&self, path: &Path) {
         let metrics = self.devtools("Page.getLayoutMetrics", json!({})).await;
@@ -222,8 +232,8 @@ impl Browser {
         });
         let wish = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
         let picture = self.devtools("Page.captureScreenshot", wish).await;
-        let bytes = decode_base64(picture["data"].as_str().unwrap());
-        std::fs::write(path, bytes).unwrap();
+        let bytes = STANDARD.decode(picture["data"].as_str().unwrap());
+        std::fs::write(path, bytes.unwrap()).unwrap();
     }
 
     /// Ends the session, so that the browser goes and its profile can.
@@ -243,26 +253,4 @@ async fn call(http: &Client, method: Method, url: &str, body: Value) -> Value {
     let mut answer: Value = response.json().await.unwrap();
     assert!(status.is_success(), "{url} {body}: {answer}");
     answer["value"].take()
-}
-
-/// RFC 4648, section 4.
-fn decode_base64(text: &str) -> Vec<u8> {
-    let six = |c: u8| match c {
-        b'A'..=b'Z' => c - b'A',
-        b'a'..=b'z' => c - b'a' + 26,
-        b'0'..=b'9' => c - b'0' + 52,
-        b'+' => 62,
-        _ => 63,
-    };
-    let digits: Vec<u8> = text.bytes().filter(|c| *c != b'=').map(six).collect();
-    digits
-        .chunks(4)
-        .flat_map(|chunk| {
-            let bits = chunk
-                .iter()
-                .fold(0_u32, |bits, six| bits << 6 | u32::from(*six));
-            let bits = bits << (6 * (4 - chunk.len()));
-            bits.to_be_bytes()[1..chunk.len()].to_vec()
-        })
-        .collect()
 }

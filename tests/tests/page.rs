@@ -13,10 +13,13 @@
 
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tokio::sync::watch;
 use undertone_privacy::{Noise, NoiseMultiplier, SamplingRate, SubsampledGaussian};
 use undertone_protocol::aggregator::PhaseName;
+use undertone_server::Settings;
 use undertone_server::auth::Scope;
 use undertone_server::store::{Store, TaskControl};
 use undertone_tests::browser::Browser;
@@ -383,5 +386,52 @@ async fn what_is_over_can_be_read() {
     let pause = format!("{server}/tasks/{}/control/pause", task.id);
     browser.open(&pause).await;
     browser.shows("h1", "The token does not allow this").await;
+    browser.close().await;
+}
+
+/// The file with a certificate for loopback that signs itself, and the file with its key.
+fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let write = |name: &str, what: &str, der: &[u8]| {
+        let file = folder.join(name);
+        let text = STANDARD.encode(der);
+        let pem = format!("-----BEGIN {what}-----\n{text}\n-----END {what}-----\n");
+        std::fs::write(&file, pem).unwrap();
+        file
+    };
+    (
+        write("tls.crt", "CERTIFICATE", certificate.der()),
+        write("tls.key", "PRIVATE KEY", &key.serialize_der()),
+    )
+}
+
+/// Over TLS the cookie is one that browsers take from this host alone, and over TLS alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_the_session_is_of_this_host_alone() {
+    let database = Database::sqlite();
+    let task = task(&database, 2, 60_000).await;
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = certificate(folder.path());
+    let mut settings = Settings::default();
+    settings.tls.certificate = Some(certificate);
+    settings.tls.key = Some(key);
+    let server = task.serve_with(settings).await;
+    let server = server.replace("http://", "https://");
+    let browser = Browser::start().await;
+    log_in(&browser, &server, &task, &[Scope::Read]).await;
+    let cookies = browser.cookies().await;
+    assert_eq!(cookies.len(), 1, "the login's own is gone: {cookies:?}");
+    let cookie = &cookies[0];
+    assert_eq!(cookie["name"], "__Host-undertone");
+    assert!(
+        cookie["secure"] == true && cookie["httpOnly"] == true,
+        "{cookie}"
+    );
+    assert_eq!(cookie["sameSite"], "Strict");
+    browser.follow("Spam filter, northern region").await;
+    browser.shows("#connection", "Live").await;
+    quiet(&browser).await;
     browser.close().await;
 }

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::failure::Failure;
-use super::session::{Confirmed, LOGIN, SESSION, Secret, Visitor, from_this_site};
-use super::{PageState, frame};
+use super::session::{Confirmed, LOGIN, SESSION, Secret, Visitor, from_this_site, over_tls};
+use super::{Page, PageState, frame};
 use crate::auth::authenticate;
 use crate::driver::now_ms;
 use crate::problem::{Problem, ProblemKind, Refused};
@@ -41,7 +41,7 @@ pub(super) async fn form<S: Store>(
     {
         return Ok(Redirect::to(path_of(&next)).into_response());
     }
-    show(&headers, &next, None)
+    show(&page, &headers, &next, None)
 }
 
 /// What the form sends.
@@ -83,7 +83,7 @@ pub(super) async fn open<S: Store>(
     let now = now_ms();
     let holder = match authenticate(store, form.token.0.trim(), now).await {
         Err(problem) if problem.kind() == ProblemKind::Unauthorized => {
-            return show(&headers, &form.next, Some(problem.kind()));
+            return show(&page, &headers, &form.next, Some(problem.kind()));
         }
         other => other?,
     };
@@ -100,9 +100,10 @@ pub(super) async fn open<S: Store>(
     store.open_page_session(&session).await?;
     tracing::info!(token = %holder.token, "logged in to the page");
     let seconds = expires_at.saturating_sub(now) / 1000;
+    let over_tls = over_tls(&page, &headers);
     let cookies = AppendHeaders([
-        (header::SET_COOKIE, SESSION.keep(&secret, seconds, &headers)),
-        (header::SET_COOKIE, LOGIN.keep(&before, 0, &headers)),
+        (header::SET_COOKIE, SESSION.keep(&secret, seconds, over_tls)),
+        (header::SET_COOKIE, LOGIN.keep(&before, 0, over_tls)),
     ]);
     Ok((cookies, Redirect::to(path_of(&form.next))).into_response())
 }
@@ -118,7 +119,8 @@ pub(super) async fn close<S: Store>(
         .close_page_session(visitor.session())
         .await?;
     let gone = Secret::draw()?;
-    let cookie = [(header::SET_COOKIE, SESSION.keep(&gone, 0, &headers))];
+    let cookie = SESSION.keep(&gone, 0, over_tls(&page, &headers));
+    let cookie = [(header::SET_COOKIE, cookie)];
     Ok((cookie, Redirect::to("/login")).into_response())
 }
 
@@ -132,7 +134,8 @@ fn path_of(next: &str) -> &str {
 }
 
 /// Shows the form, and why the one before was refused.
-fn show(
+fn show<S: Store>(
+    page: &Page<S>,
     headers: &HeaderMap,
     next: &str,
     refused: Option<ProblemKind>,
@@ -141,11 +144,14 @@ fn show(
         Some(secret) => secret,
         None => Secret::draw()?,
     };
-    let cookie = [(header::SET_COOKIE, LOGIN.keep(&secret, FORM_LASTS, headers))];
+    let cookie = [(
+        header::SET_COOKIE,
+        LOGIN.keep(&secret, FORM_LASTS, over_tls(page, headers)),
+    )];
     let form = fields(&secret.form_token(), path_of(next), refused.is_some());
-    let page = frame::bare("Log in", &form);
+    let form = frame::bare("Log in", &form);
     let status = refused.map_or(StatusCode::OK, ProblemKind::status);
-    let mut response = (status, cookie, page).into_response();
+    let mut response = (status, cookie, form).into_response();
     if let Some(kind) = refused {
         let signer = None;
         response.extensions_mut().insert(Refused { kind, signer });

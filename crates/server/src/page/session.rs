@@ -60,12 +60,11 @@ impl Jar {
     }
 
     /// What makes the browser keep a secret for so many seconds; 0 makes it forget.
-    pub(super) fn keep(self, secret: &Secret, seconds: u64, headers: &HeaderMap) -> HeaderValue {
-        let plain = plain_on_loopback(headers);
-        let (name, secure) = if plain {
-            (self.plain, "")
-        } else {
+    pub(super) fn keep(self, secret: &Secret, seconds: u64, over_tls: bool) -> HeaderValue {
+        let (name, secure) = if over_tls {
             (self.secure, "; Secure")
+        } else {
+            (self.plain, "")
         };
         let value = secret.reveal();
         let text = Zeroizing::new(format!(
@@ -234,7 +233,12 @@ pub(super) fn from_this_site(headers: &HeaderMap) -> Result<(), Failure> {
     Err(Failure::forbidden("the form was sent by another site"))
 }
 
-/// Whether the browser can do without TLS: it asks a service on its own machine.
+/// Whether cookies go over TLS alone: all but those for a browser that asks a service on its own
+/// machine, which can do without.
+pub(super) fn over_tls<S: Store>(page: &Page<S>, headers: &HeaderMap) -> bool {
+    page.app.settings().tls.is_on() || !plain_on_loopback(headers)
+}
+
 fn plain_on_loopback(headers: &HeaderMap) -> bool {
     match (origin(headers), text(headers, "origin")) {
         (Some((scheme, host)), _) => scheme == "http" && is_loopback(host),
@@ -297,7 +301,7 @@ mod tests {
         ] {
             let secret = Secret::draw().unwrap();
             let headers = headers(&[("host", host)]);
-            let cookie = SESSION.keep(&secret, 60, &headers);
+            let cookie = SESSION.keep(&secret, 60, !plain_on_loopback(&headers));
             let cookie = cookie.to_str().unwrap();
             assert_eq!(!cookie.contains("; Secure"), plain, "{host}: {cookie}");
             assert_eq!(cookie.starts_with("undertone="), plain, "{host}: {cookie}");
