@@ -31,7 +31,8 @@ settings! {
         /// How long the head of a request may take to come, in seconds, and how long a connection
         /// may be idle between two requests.
         head_s: u64 = 30,
-        /// The most bytes of a request's head, at least 8192.
+        /// The most bytes of a request's head, at least 8192. As it is read in pieces, up to twice
+        /// that may get through.
         head_bytes: usize = 32 * 1024,
         /// The most header fields of a request.
         head_fields: usize = 64,
