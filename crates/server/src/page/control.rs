@@ -126,5 +126,6 @@ pub(super) async fn set<S: Store>(
     let (task, action) = (parse(&id)?, Action::parse(&action)?);
     let actor = visitor.holder().actor();
     api::control_task(&page.app, task, action.control(), actor).await?;
+    page.views.forget(task).await;
     Ok(Redirect::to(&format!("/tasks/{task}")))
 }

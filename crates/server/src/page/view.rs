@@ -202,6 +202,13 @@ impl Views {
         })
     }
 
+    /// Whoever changed a task sees the change: what was looked up before it is shown no more.
+    pub(super) async fn forget(&self, id: TaskId) {
+        let memory = self.memory(id);
+        memory.lock().await.seen = None;
+        *self.list.lock().await = None;
+    }
+
     fn memory(&self, id: TaskId) -> Arc<AsyncMutex<Memory>> {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         if tasks.len() >= REMEMBERED && !tasks.contains_key(&id) {
