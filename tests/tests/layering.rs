@@ -15,12 +15,13 @@ use std::process::Command;
 use serde_json::Value;
 
 /// From the ground up: a crate imports only crates before it.
-const LAYERS: [&str; 7] = [
+const LAYERS: [&str; 8] = [
     "undertone-protocol",
     "undertone-privacy",
     "undertone-training",
     "undertone-server",
     "undertone-client",
+    "undertone-bench",
     "undertone",
     "undertone-tests",
 ];

@@ -58,6 +58,9 @@ pub(crate) enum CliError {
     /// The client failed.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A measurement failed.
+    #[error(transparent)]
+    Bench(#[from] undertone_bench::BenchError),
     /// Training failed.
     #[error(transparent)]
     Training(#[from] TrainingError),

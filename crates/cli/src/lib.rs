@@ -4,6 +4,7 @@ mod account;
 mod admin;
 mod audit;
 mod authority;
+mod bench;
 mod demo;
 mod enrol;
 mod error;
@@ -77,6 +78,8 @@ enum Command {
     Identity(identity::IdentityCommand),
     Account(account::AccountArgs),
     Params(params::ParamsArgs),
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     #[command(about = "Print the OpenAPI document of the service")]
     Openapi,
 }
@@ -103,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Identity(command) => identity::run(command, &mut out),
         Command::Account(args) => account::run(args, &mut out).map_err(CliError::from),
         Command::Params(args) => params::run(args, &mut out),
+        Command::Bench(command) => bench::run(command, &mut out),
         Command::Openapi => openapi::run(&mut out),
     };
     drop(out);

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use undertone_protocol::id::TaskId;
 
+use crate::adapters::Adapters;
 use crate::audit::{self, Auditor};
 use crate::config::Settings;
 use crate::driver::Driver;
@@ -29,6 +30,7 @@ pub struct App<S> {
     store: S,
     settings: Settings,
     phases: Phases,
+    adapters: Adapters,
     audit: Auditor,
     uploads: Uploads,
     replica: ReplicaId,
@@ -49,6 +51,7 @@ impl<S: Store> App<S> {
             rates: Rates::new(&settings.limits),
             settings,
             phases: Phases::default(),
+            adapters: Adapters::default(),
             audit: Auditor::default(),
             replica: ReplicaId::draw(),
             signals: Signals::default(),
@@ -76,6 +79,11 @@ impl<S: Store> App<S> {
     /// The phases of rounds.
     pub(crate) fn phases(&self) -> &Phases {
         &self.phases
+    }
+
+    /// The adapters that clients fetch.
+    pub(crate) fn adapters(&self) -> &Adapters {
+        &self.adapters
     }
 
     /// The masked inputs that are coming in.

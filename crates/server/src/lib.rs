@@ -4,6 +4,7 @@
 //! |---|---|
 //! | what is remembered | [`store`] |
 //! | what a task is | [`task`] |
+//! | what clients download | `adapters` |
 //! | what a request may do | `api`, with errors in [`problem`] |
 //! | who may ask for it | [`auth`] |
 //! | what moves a round forward | [`driver`] |
@@ -22,6 +23,7 @@
 //! The service is trusted for liveness only. It holds no secret of any client: every message it
 //! stores is public or sealed to another client, and masked vectors exist only as a running sum.
 
+mod adapters;
 mod api;
 pub mod app;
 pub mod audit;

@@ -31,6 +31,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, FromRequestParts};
 use axum::http::header;
 use axum::http::request::Parts;
@@ -203,8 +204,9 @@ fn parse_index(text: &str) -> Result<RosterIndex, Problem> {
     })
 }
 
-fn binary(bytes: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, "application/octet-stream")], bytes).into_response()
+fn binary(bytes: impl Into<Bytes>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
+    (kind, bytes.into()).into_response()
 }
 
 /// The one path parameter of most routes.

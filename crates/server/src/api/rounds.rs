@@ -66,7 +66,7 @@ pub(super) async fn adapter<S: Store>(
     let round = find(&app, &id).await?;
     kept(&round)?;
     let model = RoundParams::decode(&round.params)?.model;
-    let adapter = app.store().adapter(round.task, model).await?;
+    let adapter = app.adapters().get(app.store(), round.task, model).await?;
     let detail = || format!("adapter {model} was erased, its time being over");
     let adapter = adapter.ok_or_else(|| Problem::new(ProblemKind::Erased, detail()))?;
     Ok(binary(adapter))

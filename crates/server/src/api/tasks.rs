@@ -113,7 +113,7 @@ pub(super) async fn adapter<S: Store>(
     Path(id): Id,
 ) -> Result<Response, Problem> {
     let task = find(&app, &id).await?;
-    let adapter = app.store().adapter(task.id, task.model).await?;
+    let adapter = app.adapters().get(app.store(), task.id, task.model).await?;
     Ok(binary(adapter.ok_or_else(|| {
         StoreError::Missing(format!("adapter {}", task.model))
     })?))

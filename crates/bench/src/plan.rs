@@ -1,0 +1,201 @@
+//! What is measured, and the task that is made for it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chacha20::ChaCha20Rng;
+use rand_core::{Rng, SeedableRng};
+use undertone_privacy::{Mechanism, Noise};
+use undertone_protocol::adapter::Adapter;
+use undertone_protocol::id::TaskId;
+use undertone_protocol::keys::IdentityKey;
+use undertone_protocol::params::Trust;
+use undertone_protocol::roster::Roster;
+use undertone_protocol::threshold::{self, AUTO_COMPLETE, Request, Rule, Shape};
+use undertone_server::driver::now_ms;
+use undertone_server::schedule::ScheduleSettings;
+use undertone_server::store::{AnyStore, GraphSettings, GraphShape, Store, TaskSettings};
+use undertone_server::task::TaskDefinition;
+use zeroize::Zeroizing;
+
+use crate::error::BenchError;
+
+/// No phase closes by its deadline: a benchmark waits for everyone, or fails.
+const DEADLINE_MS: u32 = 3_600_000;
+
+/// Who masks with whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Graph {
+    /// Everyone with everyone.
+    Complete,
+    /// With neighbours on a ring.
+    Ring,
+}
+
+impl Graph {
+    /// Its name.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::Ring => "ring",
+        }
+    }
+}
+
+/// What is measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// The program whose `serve` is measured.
+    pub program: PathBuf,
+    /// What `serve` is told beside its database and address.
+    pub serve: Vec<String>,
+    /// The database; without one a PostgreSQL server is started for the measurement.
+    pub database: Option<String>,
+    /// Clients in every round.
+    pub clients: u32,
+    /// Elements of a vector.
+    pub length: u32,
+    /// Bits of an element.
+    pub bits: u8,
+    /// Rounds.
+    pub rounds: u32,
+    /// Who masks with whom; without one, everyone with everyone up to 100 clients.
+    pub graph: Option<Graph>,
+    /// The fraction of clients that may be corrupt.
+    pub corrupt: f64,
+    /// The fraction of clients that may drop out. None does.
+    pub dropout: f64,
+    /// Bytes of masked vectors that clients hold while they wait for the others to have masked.
+    pub client_memory: usize,
+}
+
+/// The numbers of the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    pub(crate) graph: Graph,
+    pub(crate) neighbours: u16,
+    pub(crate) threshold: u16,
+    pub(crate) min_survivors: u32,
+}
+
+/// A task, and everyone's keys.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) id: TaskId,
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) identities: Vec<Arc<IdentityKey>>,
+    pub(crate) trust: Trust,
+    pub(crate) numbers: Numbers,
+}
+
+impl Plan {
+    pub(crate) fn shape(&self) -> Graph {
+        self.graph.unwrap_or(if self.clients <= AUTO_COMPLETE {
+            Graph::Complete
+        } else {
+            Graph::Ring
+        })
+    }
+
+    /// The numbers that `undertone params` gives for a roster of just these clients.
+    fn numbers(&self) -> Result<Numbers, BenchError> {
+        let corrupt = threshold::corruptions(self.corrupt, self.clients);
+        let (graph, rule) = match self.shape() {
+            Graph::Complete => (Graph::Complete, Rule::complete(self.clients, corrupt)),
+            Graph::Ring => {
+                let vanished = threshold::corruptions(self.dropout, self.clients);
+                let request = Request {
+                    max_clients: Some(self.clients),
+                    roster: Some(self.clients),
+                    shape: Some(Shape::Ring),
+                    ..Request::new(
+                        self.clients.saturating_sub(vanished),
+                        self.corrupt,
+                        self.dropout,
+                    )
+                };
+                let rule = threshold::choose(&request)?.rule();
+                let none = || BenchError::Plan("the ring has no witnesses".to_owned());
+                (Graph::Ring, rule.ok_or_else(none)?)
+            }
+        };
+        Ok(Numbers {
+            graph,
+            neighbours: rule.neighbours,
+            threshold: rule.threshold,
+            min_survivors: rule.min_survivors,
+        })
+    }
+
+    /// Fixed point that a sum over all clients fits: what is summed here are ring elements, but a
+    /// task is refused whose sums could wrap.
+    fn mechanism(&self) -> Result<Mechanism, BenchError> {
+        let largest = 2_f64.powi(i32::from(self.bits) - 1) / f64::from(self.clients.max(1));
+        let scale = (largest.ceil() - 1.0).min(65_536.0);
+        if scale < 1.0 {
+            let (clients, bits) = (self.clients, self.bits);
+            let message = format!("the sum of {clients} clients needs more than {bits} bits");
+            return Err(BenchError::Plan(message));
+        }
+        Ok(Mechanism {
+            update_clip: 1.0,
+            scale,
+            noise: Noise::None,
+        })
+    }
+
+    /// Makes the task in the database.
+    pub(crate) async fn create(&self, store: &AnyStore) -> Result<Task, BenchError> {
+        let numbers = self.numbers()?;
+        let mut seed = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *seed)?;
+        let mut rng = ChaCha20Rng::from_seed(*seed);
+        let authority = IdentityKey::generate(&mut rng);
+        let identities: Vec<_> = (0..self.clients)
+            .map(|_| Arc::new(IdentityKey::generate(&mut rng)))
+            .collect();
+        let members = identities.iter().map(|key| key.public()).collect();
+        let mut id = [0; 16];
+        rng.fill_bytes(&mut id);
+        let roster = Roster::sign(&authority, TaskId::from(id), members)?;
+        let length = usize::try_from(self.length).unwrap_or(usize::MAX);
+        let tensor = (vec![length], vec![0.0; length]);
+        let graph = GraphSettings {
+            shape: Some(match numbers.graph {
+                Graph::Complete => GraphShape::Complete,
+                Graph::Ring => GraphShape::Ring,
+            }),
+            corrupt: Some(self.corrupt),
+            dropout: self.dropout,
+        };
+        let definition = TaskDefinition {
+            name: "benchmark".to_owned(),
+            roster: roster.clone(),
+            training: b"{}".to_vec(),
+            mechanism: serde_json::to_vec(&self.mechanism()?)
+                .map_err(|e| BenchError::Plan(format!("the mechanism cannot be encoded: {e}")))?,
+            settings: TaskSettings {
+                rounds: self.rounds,
+                cohort: self.clients,
+                min_survivors: numbers.min_survivors,
+                graph,
+                schedule: ScheduleSettings::default(),
+                bits: self.bits,
+                server_learning_rate: 1.0,
+                deadlines_ms: [DEADLINE_MS; 5],
+            },
+            adapter: Adapter::new(BTreeMap::from([("w".to_owned(), tensor)]))?,
+        };
+        store.create_task(&definition.check(now_ms())?).await?;
+        Ok(Task {
+            id: roster.task(),
+            roster: Arc::new(roster),
+            identities,
+            trust: Trust {
+                corrupt: Some(self.corrupt),
+            },
+            numbers,
+        })
+    }
+}

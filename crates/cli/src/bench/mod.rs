@@ -1,0 +1,199 @@
+//! `undertone bench`: how much a service takes on this machine.
+
+mod progress;
+mod table;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use undertone_bench::{Graph, IdlePlan, Plan, idle, rounds};
+
+use crate::error::CliError;
+use progress::Progress;
+
+const EXAMPLES: &str = "\
+Examples:
+  A thousand clients with vectors of 100000 numbers, on a PostgreSQL server started for it:
+    undertone bench service --clients 1000 --length 100000 --json
+
+  The same on a database that is there (empty it afterwards: the task stays):
+    undertone bench service --clients 1000 --length 100000 --database postgres://me@host/bench
+
+Clients run in this process and do the whole protocol; the service is `undertone serve` in another
+process of this machine. Nothing is trained: vectors are random, masks are real.";
+
+const IDLE_EXAMPLES: &str = "\
+Examples:
+  Ten thousand clients that wait for a round to go on:
+    undertone bench idle --polls 10000 --json";
+
+/// Measure the service on this machine
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    Service(ServiceArgs),
+    Idle(IdleArgs),
+}
+
+/// Measure whole rounds of many clients against a service
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct ServiceArgs {
+    /// Clients in every round
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(3..=100_000))]
+    clients: u32,
+    /// Elements of a client's vector
+    #[arg(long, value_name = "D", default_value_t = 100_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    length: u32,
+    /// Bits of an element, 8 to 64
+    #[arg(long, value_name = "BITS", default_value_t = 20)]
+    #[arg(value_parser = clap::value_parser!(u8).range(8..=64))]
+    bits: u8,
+    /// Rounds, one after the other
+    #[arg(long, value_name = "R", default_value_t = 1)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// Who masks with whom; complete up to 100 clients, else ring, if left out
+    #[arg(long, value_name = "SHAPE")]
+    graph: Option<GraphArg>,
+    /// Fraction of the clients that may be corrupt; it decides how many neighbours a ring has
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.05)]
+    corrupt: f64,
+    /// Fraction of the clients that may drop out; the same. None does
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.1)]
+    dropout: f64,
+    /// Memory for masked vectors that clients hold until all have masked, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 4096)]
+    client_memory: usize,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Measure what clients cost that only wait
+#[derive(Debug, Args)]
+#[command(after_help = IDLE_EXAMPLES)]
+pub(crate) struct IdleArgs {
+    /// Long polls held at once
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    polls: u32,
+    /// How long all of them are held
+    #[arg(long, value_name = "SECONDS", default_value_t = 65)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=3600))]
+    seconds: u32,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+struct Common {
+    /// Database; a PostgreSQL server is started for the measurement if left out
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum GraphArg {
+    /// Everyone with everyone
+    Complete,
+    /// With neighbours on a ring
+    Ring,
+}
+
+impl From<GraphArg> for Graph {
+    fn from(graph: GraphArg) -> Self {
+        match graph {
+            GraphArg::Complete => Self::Complete,
+            GraphArg::Ring => Self::Ring,
+        }
+    }
+}
+
+pub(crate) fn run(command: &BenchCommand, out: &mut impl Write) -> Result<(), CliError> {
+    let runtime = crate::runtime()?;
+    let progress = Progress::new();
+    match command {
+        BenchCommand::Service(args) => {
+            let plan = args.plan()?;
+            let run = rounds::run(&plan, progress.watch());
+            let report = runtime.block_on(until_interrupted(run))?;
+            progress.clear();
+            if args.common.json {
+                writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+            } else {
+                table::service(&report, out)?;
+            }
+            if report.exact && report.failed_requests == 0 {
+                return Ok(());
+            }
+            let message = "a sum is not exact, or a request failed; see the report";
+            Err(CliError::Input(message.to_owned()))
+        }
+        BenchCommand::Idle(args) => {
+            let plan = args.plan()?;
+            let run = idle::run(&plan, progress.watch());
+            let report = runtime.block_on(until_interrupted(run))?;
+            progress.clear();
+            if args.common.json {
+                writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+            } else {
+                table::idle(&report, out)?;
+            }
+            if report.failed_requests == 0 {
+                return Ok(());
+            }
+            let message = "polls failed; see the report";
+            Err(CliError::Input(message.to_owned()))
+        }
+    }
+}
+
+/// Ends early on SIGINT: what was started is stopped when it is dropped.
+async fn until_interrupted<T>(
+    run: impl Future<Output = Result<T, undertone_bench::BenchError>>,
+) -> Result<T, CliError> {
+    tokio::select! {
+        done = run => Ok(done?),
+        _ = tokio::signal::ctrl_c() => Err(CliError::Input("interrupted".to_owned())),
+    }
+}
+
+/// This program: what is measured is its own `serve`.
+fn program() -> Result<PathBuf, CliError> {
+    Ok(std::env::current_exe()?)
+}
+
+impl ServiceArgs {
+    fn plan(&self) -> Result<Plan, CliError> {
+        Ok(Plan {
+            program: program()?,
+            serve: Vec::new(),
+            database: self.common.database.clone(),
+            clients: self.clients,
+            length: self.length,
+            bits: self.bits,
+            rounds: self.rounds,
+            graph: self.graph.map(Into::into),
+            corrupt: self.corrupt,
+            dropout: self.dropout,
+            client_memory: self.client_memory.saturating_mul(1 << 20),
+        })
+    }
+}
+
+impl IdleArgs {
+    fn plan(&self) -> Result<IdlePlan, CliError> {
+        Ok(IdlePlan {
+            program: program()?,
+            serve: Vec::new(),
+            database: self.common.database.clone(),
+            polls: self.polls,
+            seconds: self.seconds,
+        })
+    }
+}

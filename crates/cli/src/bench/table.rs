@@ -1,0 +1,125 @@
+//! The form for people.
+
+use std::io::{self, Write};
+
+use indicatif::{HumanBytes, HumanCount};
+use undertone_bench::{Environment, IdleReport, Report};
+
+/// Prints what a measurement of rounds found.
+///
+/// # Errors
+/// `out` cannot be written.
+pub(super) fn service(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    let settings = &report.settings;
+    writeln!(
+        out,
+        "{} clients, {} elements of {} bits, {} round(s), {} graph: k = {}, t = {}",
+        settings.clients,
+        HumanCount(settings.length.into()),
+        settings.bits,
+        settings.rounds,
+        settings.graph,
+        settings.neighbours,
+        settings.threshold,
+    )?;
+    environment(&report.environment, out)?;
+    let exact = if report.exact { "exact" } else { "NOT EXACT" };
+    writeln!(
+        out,
+        "\nsums: {exact}; requests: {} ({:.0} a second), {} failed, {} told to come again",
+        HumanCount(report.requests),
+        report.requests_per_second,
+        report.failed_requests,
+        report.retried_requests,
+    )?;
+    writeln!(
+        out,
+        "time: {:.2} s; the service: {:.2} s of processor time, {} of memory at most ({} at start)",
+        report.wall_seconds,
+        report.server_cpu_seconds,
+        HumanBytes(report.server_peak_rss_bytes),
+        HumanBytes(report.server_start_rss_bytes),
+    )?;
+    writeln!(
+        out,
+        "\n{:<18} {:>9} {:>10} {:>10} {:>10} {:>10} {:>10}",
+        "phase", "messages", "p50 ms", "p99 ms", "most ms", "fetch p50", "fetch p99"
+    )?;
+    for phase in &report.phases {
+        writeln!(
+            out,
+            "{:<18} {:>9} {:>10.1} {:>10.1} {:>10.1} {:>10.1} {:>10.1}",
+            phase.phase,
+            phase.messages,
+            phase.message_p50_ms,
+            phase.message_p99_ms,
+            phase.message_max_ms,
+            phase.fetch_p50_ms,
+            phase.fetch_p99_ms,
+        )?;
+    }
+    let floor = &report.floor;
+    writeln!(
+        out,
+        "\nthis machine, one core: ChaCha20 {:.2} GB/s, SHA-256 {:.2} GB/s, memory {:.1} GB/s",
+        floor.rates.chacha20_gb_per_second,
+        floor.rates.sha256_gb_per_second,
+        floor.rates.memory_gb_per_second,
+    )?;
+    writeln!(
+        out,
+        "at the least {:.2} s of one core: the service took {:.1} times that; unmasking {:.2} \
+         times its {:.2} s",
+        floor.server_seconds, floor.server_ratio, floor.unmask_ratio, floor.unmask_seconds,
+    )?;
+    for failure in &report.failures {
+        writeln!(out, "failed: {failure}")?;
+    }
+    Ok(())
+}
+
+/// Prints what idle clients cost.
+///
+/// # Errors
+/// `out` cannot be written.
+pub(super) fn idle(report: &IdleReport, out: &mut impl Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "{} long polls held for {:.0} s",
+        report.polls, report.seconds
+    )?;
+    environment(&report.environment, out)?;
+    writeln!(
+        out,
+        "\nmemory of the service: {} with all of them, {} at most, {} before; {:.0} bytes a poll",
+        HumanBytes(report.server_rss_bytes),
+        HumanBytes(report.server_peak_rss_bytes),
+        HumanBytes(report.server_start_rss_bytes),
+        report.bytes_per_poll,
+    )?;
+    writeln!(
+        out,
+        "polls answered and made again: {}; failed: {}",
+        report.answered, report.failed_requests
+    )?;
+    writeln!(
+        out,
+        "database: {:.1} steps a second; processor time: {:.3} s a second",
+        report.database_steps_per_second, report.server_cpu_per_second,
+    )
+}
+
+fn environment(environment: &Environment, out: &mut impl Write) -> io::Result<()> {
+    let processor = environment.processor.as_deref().unwrap_or("processor");
+    let commit = environment.commit.as_deref().unwrap_or("unknown commit");
+    let build = if environment.release {
+        "optimised"
+    } else {
+        "NOT OPTIMISED"
+    };
+    writeln!(
+        out,
+        "{} cores ({processor}), undertone {} ({commit}, {build}), {}",
+        environment.cores, environment.version, environment.database,
+    )
+}
