@@ -98,6 +98,15 @@ impl Plan {
         })
     }
 
+    /// Whether such rounds can be.
+    ///
+    /// # Errors
+    /// [`BenchError::Plan`], [`BenchError::Infeasible`].
+    pub(crate) fn check(&self) -> Result<(), BenchError> {
+        self.numbers()?;
+        self.mechanism().map(drop)
+    }
+
     /// The numbers that `undertone params` gives for a roster of just these clients.
     fn numbers(&self) -> Result<Numbers, BenchError> {
         let corrupt = threshold::corruptions(self.corrupt, self.clients);

@@ -33,6 +33,7 @@ const OTHER_FILES: u64 = 256;
 /// [`BenchError`] if nothing could be measured. That a client failed, or a sum is wrong, stands in
 /// the report.
 pub async fn run(plan: &Plan, watch: Watch) -> Result<Report, BenchError> {
+    plan.check()?;
     let say = |step: &str| (watch)(Progress::Step(step.to_owned()));
     // A client has two connections at most: one polls, one is being closed.
     process::allow_open_files(u64::from(plan.clients).saturating_mul(2) + OTHER_FILES)?;

@@ -84,6 +84,11 @@ impl Reader {
         Ok(())
     }
 
+    /// From now on the sender is waited for: until now it had to wait.
+    pub(crate) fn resume(&mut self) {
+        self.started = Instant::now();
+    }
+
     /// The next bytes; `None` at the end of the body.
     ///
     /// # Errors

@@ -366,7 +366,8 @@ pub(super) async fn sum<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,
 ) -> Result<Response, Problem> {
-    let round = find(&app, &id).await?;
+    let round = app.store().round(parse(&id)?).await?;
+    let round = round.ok_or_else(|| unknown(&id))?;
     kept(&round)?;
     match round.state {
         RoundState::Finished(result) => Ok(binary(result.sum)),
@@ -378,13 +379,17 @@ pub(super) async fn sum<S: Store>(
     }
 }
 
+/// A round, without its sum.
 pub(super) async fn find<S: Store>(app: &App<S>, id: &str) -> Result<RoundRecord, Problem> {
-    app.store().round(parse(id)?).await?.ok_or_else(|| {
-        Problem::new(
-            ProblemKind::UnknownRound,
-            format!("round {id} is not on this service"),
-        )
-    })
+    let round = app.store().round_without_sum(parse(id)?).await?;
+    round.ok_or_else(|| unknown(id))
+}
+
+fn unknown(id: &str) -> Problem {
+    Problem::new(
+        ProblemKind::UnknownRound,
+        format!("round {id} is not on this service"),
+    )
 }
 
 /// A phase that the round has reached and not yet left behind by ending.

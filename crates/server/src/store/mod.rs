@@ -294,6 +294,13 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// One round.
     fn round(&self, id: RoundId) -> impl Future<Output = Result<Option<RoundRecord>>> + Send;
 
+    /// One round. If it has finished, its sum is left out, as an empty one: it is as long as all
+    /// the rest is short, and only whoever asks for it needs it.
+    fn round_without_sum(
+        &self,
+        id: RoundId,
+    ) -> impl Future<Output = Result<Option<RoundRecord>>> + Send;
+
     /// All rounds of a task by number.
     fn rounds(&self, task: TaskId) -> impl Future<Output = Result<Vec<RoundRecord>>> + Send;
 

@@ -74,6 +74,20 @@ pub(super) async fn one(pools: &Pools, id: RoundId) -> Result<Option<RoundRecord
     row.as_ref().map(record).transpose()
 }
 
+pub(super) async fn one_without_sum(pools: &Pools, id: RoundId) -> Result<Option<RoundRecord>> {
+    let mut session = pools.read().await?;
+    let row = session
+        .query(
+            "SELECT id, task, number, params, state, phase, deadline, opened_at, ended_at, \
+                 survivors, transcript, set_aside, reason, substr(sum, 1, 0) AS sum \
+             FROM rounds WHERE id = $1",
+        )
+        .bind(id.as_bytes().as_slice())
+        .row()
+        .await?;
+    row.as_ref().map(record).transpose()
+}
+
 pub(super) async fn of_task(pools: &Pools, task: TaskId) -> Result<Vec<RoundRecord>> {
     let mut session = pools.read().await?;
     let rows = session

@@ -271,6 +271,11 @@ impl Store for AnyStore {
         step("round", || rounds::one(&self.pools, id)).await
     }
 
+    async fn round_without_sum(&self, id: RoundId) -> Result<Option<RoundRecord>> {
+        let one = || rounds::one_without_sum(&self.pools, id);
+        step("round_without_sum", one).await
+    }
+
     async fn rounds(&self, task: TaskId) -> Result<Vec<RoundRecord>> {
         step("rounds", || rounds::of_task(&self.pools, task)).await
     }

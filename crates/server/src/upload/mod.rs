@@ -100,6 +100,7 @@ pub(crate) async fn input<S: Store>(
     let taken = async {
         let room = app.uploads().memory.room(bytes).await?;
         fault::at(Point::AfterRoom);
+        reader.resume();
         let packed = receive(reader, phase.payload_check(&header), bytes).await?;
         fault::at(Point::AfterBody);
         Ok::<_, Problem>((room, packed))

@@ -11,8 +11,8 @@ settings! {
         /// longer than that goes in alone.
         memory_bytes: usize = 64 * 1024 * 1024,
         /// How long an upload waits for room in that memory before it is told to come again later,
-        /// in milliseconds.
-        room_wait_ms: u64 = 2_000,
+        /// in milliseconds. Who waits costs little; who is sent away sends all again.
+        room_wait_ms: u64 = 10_000,
         /// The most inputs that are stored in one transaction, at least 1.
         max_batch: usize = 32,
         /// The most inputs of one round that wait for their transaction.

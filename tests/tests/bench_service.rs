@@ -1,0 +1,117 @@
+//! `undertone bench` on a few clients: every figure that it promises is there and makes sense.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "this is test code")]
+
+use serde_json::Value;
+use tokio::process::Command;
+use undertone_tests::database::Database;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_undertone-under-test");
+
+const PHASES: [&str; 5] = [
+    "advertise-keys",
+    "share-keys",
+    "masked-input",
+    "consistency-check",
+    "unmask",
+];
+
+async fn bench(args: &[&str]) -> (bool, Value) {
+    let database = Database::postgres().await;
+    let output = Command::new(BINARY)
+        .arg("bench")
+        .args(args)
+        .args(["--database", database.url(), "--json"])
+        .output()
+        .await
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let report = serde_json::from_str(&text);
+    let report = report
+        .unwrap_or_else(|e| panic!("{e}: {text}{}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.success(), report)
+}
+
+fn positive(value: &Value) -> bool {
+    value.as_f64().is_some_and(|number| number > 0.0)
+}
+
+/// Two rounds of 12 clients on a ring, with vectors of two chunks.
+#[tokio::test]
+async fn rounds_are_exact_and_every_figure_is_there() {
+    let (ok, report) = bench(&[
+        "service", "--clients", "12", "--length", "70000", "--rounds", "2", "--graph", "ring",
+        "--corrupt", "0.1", "--dropout", "0.1",
+    ])
+    .await;
+    assert!(ok, "{report:#}");
+    assert_eq!(report["exact"], true, "{report:#}");
+    assert_eq!(report["failed_requests"], 0, "{report:#}");
+    assert!(report["failures"].as_array().unwrap().is_empty());
+    assert!(report["retried_requests"].is_u64());
+    for figure in [
+        "requests",
+        "requests_per_second",
+        "wall_seconds",
+        "server_peak_rss_bytes",
+        "server_start_rss_bytes",
+        "server_cpu_seconds",
+        "sent_bytes",
+    ] {
+        assert!(positive(&report[figure]), "{figure}: {report:#}");
+    }
+    for phase in PHASES {
+        let (p50, p99) = (&report["p50_ms"][phase], &report["p99_ms"][phase]);
+        assert!(positive(p50) && positive(p99), "{phase}: {report:#}");
+        assert!(p50.as_f64() <= p99.as_f64(), "{phase}: {report:#}");
+    }
+    let rounds = report["rounds"].as_array().unwrap();
+    assert_eq!(rounds.len(), 2);
+    for round in rounds {
+        assert_eq!((&round["exact"], &round["survivors"]), (&true.into(), &12.into()));
+        assert_eq!(round["phases"].as_array().unwrap().len(), 5);
+    }
+    assert!(report["server_peak_rss_bytes"].as_u64() >= report["server_start_rss_bytes"].as_u64());
+    assert_eq!(report["settings"]["graph"], "ring");
+    for rate in ["chacha20", "sha256", "memory"] {
+        let rate = &report["floor"][format!("{rate}_gb_per_second")];
+        assert!(positive(rate), "{report:#}");
+    }
+    assert!(positive(&report["floor"]["server_ratio"]));
+    let environment = &report["environment"];
+    assert!(positive(&environment["cores"]) && environment["database"] == "postgres");
+    assert_eq!(environment["version"], env!("CARGO_PKG_VERSION"));
+}
+
+/// Without a database it starts one, or says that this machine has none to start.
+#[tokio::test]
+async fn it_starts_postgres_by_itself_and_people_can_read_it() {
+    let output = Command::new(BINARY)
+        .args(["bench", "service", "--clients", "4", "--length", "100"])
+        .output()
+        .await
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    if told.contains("there is no PostgreSQL server to start") {
+        assert!(told.contains("--database"), "{told}");
+        return;
+    }
+    assert!(output.status.success(), "{text}{told}");
+    for line in ["4 clients", "PostgreSQL", "sums: exact", "masked-input", "ChaCha20"] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+/// Fewer bits than a sum of so many clients needs.
+#[tokio::test]
+async fn a_plan_that_cannot_be_is_one_clear_line() {
+    let output = Command::new(BINARY)
+        .args(["bench", "service", "--clients", "1000", "--bits", "8"])
+        .output()
+        .await
+        .unwrap();
+    let line = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(line.contains("more than 8 bits"), "{line}");
+}
