@@ -27,8 +27,8 @@ async fn bench(args: &[&str]) -> (bool, Value) {
         .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let report = serde_json::from_str(&text);
-    let report = report
-        .unwrap_or_else(|e| panic!("{e}: {text}{}", String::from_utf8_lossy(&output.stderr)));
+    let report =
+        report.unwrap_or_else(|e| panic!("{e}: {text}{}", String::from_utf8_lossy(&output.stderr)));
     (output.status.success(), report)
 }
 
@@ -40,8 +40,19 @@ fn positive(value: &Value) -> bool {
 #[tokio::test]
 async fn rounds_are_exact_and_every_figure_is_there() {
     let (ok, report) = bench(&[
-        "service", "--clients", "12", "--length", "70000", "--rounds", "2", "--graph", "ring",
-        "--corrupt", "0.1", "--dropout", "0.1",
+        "service",
+        "--clients",
+        "12",
+        "--length",
+        "70000",
+        "--rounds",
+        "2",
+        "--graph",
+        "ring",
+        "--corrupt",
+        "0.1",
+        "--dropout",
+        "0.1",
     ])
     .await;
     assert!(ok, "{report:#}");
@@ -68,7 +79,10 @@ async fn rounds_are_exact_and_every_figure_is_there() {
     let rounds = report["rounds"].as_array().unwrap();
     assert_eq!(rounds.len(), 2);
     for round in rounds {
-        assert_eq!((&round["exact"], &round["survivors"]), (&true.into(), &12.into()));
+        assert_eq!(
+            (&round["exact"], &round["survivors"]),
+            (&true.into(), &12.into())
+        );
         assert_eq!(round["phases"].as_array().unwrap().len(), 5);
     }
     assert!(report["server_peak_rss_bytes"].as_u64() >= report["server_start_rss_bytes"].as_u64());
@@ -98,7 +112,13 @@ async fn it_starts_postgres_by_itself_and_people_can_read_it() {
         return;
     }
     assert!(output.status.success(), "{text}{told}");
-    for line in ["4 clients", "PostgreSQL", "sums: exact", "masked-input", "ChaCha20"] {
+    for line in [
+        "4 clients",
+        "PostgreSQL",
+        "sums: exact",
+        "masked-input",
+        "ChaCha20",
+    ] {
         assert!(text.contains(line), "{line}: {text}");
     }
 }

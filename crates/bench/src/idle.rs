@@ -114,10 +114,18 @@ pub async fn run(plan: &IdlePlan, watch: Watch) -> Result<IdleReport, BenchError
     let request = format!(
         "GET /v1/rounds/{round}/status?seen=advertise-keys&wait=30 HTTP/1.1\r\nhost: {address}\r\n\r\n"
     );
-    let (count, opening) = (Arc::new(Count::default()), Arc::new(Semaphore::new(OPENING)));
+    let (count, opening) = (
+        Arc::new(Count::default()),
+        Arc::new(Semaphore::new(OPENING)),
+    );
     let mut polls = JoinSet::new();
     for _ in 0..plan.polls {
-        let poll = poll(address.clone(), request.clone(), count.clone(), opening.clone());
+        let poll = poll(
+            address.clone(),
+            request.clone(),
+            count.clone(),
+            opening.clone(),
+        );
         polls.spawn(poll);
     }
     let all = u64::from(plan.polls);
@@ -251,9 +259,12 @@ async fn answer(stream: &mut TcpStream) -> Option<Vec<u8>> {
             continue;
         };
         let text = String::from_utf8_lossy(head).to_ascii_lowercase();
-        let length = text
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok())?;
+        let length = text.lines().find_map(|line| {
+            line.strip_prefix("content-length:")?
+                .trim()
+                .parse::<usize>()
+                .ok()
+        })?;
         if answer.len() >= head.len().saturating_add(4).saturating_add(length) {
             return Some(answer);
         }

@@ -77,9 +77,7 @@ impl Room {
     pub(crate) fn new(processors: usize, memory: usize, vector: usize, clients: usize) -> Self {
         let units = |bytes: usize| bytes.div_ceil(UNIT).max(1);
         // At least one goes in, however long it is.
-        let memory = units(memory)
-            .max(units(vector))
-            .min(Semaphore::MAX_PERMITS);
+        let memory = units(memory).max(units(vector)).min(Semaphore::MAX_PERMITS);
         Self {
             processors: Arc::new(Semaphore::new(processors.max(1))),
             memory: Semaphore::new(memory),
@@ -188,9 +186,7 @@ impl Round {
     }
 
     async fn fetch(&self, phase: PhaseName, path: &str) -> Result<Vec<u8>, BenchError> {
-        self.http
-            .get(Purpose::Fetch(phase), &self.path(path))
-            .await
+        self.http.get(Purpose::Fetch(phase), &self.path(path)).await
     }
 
     async fn beyond(&self, phase: PhaseName) -> Result<Option<PhaseName>, BenchError> {
@@ -264,9 +260,8 @@ impl Round {
         let (params, task) = (self.params.clone(), self.task.clone());
         let identity = self.task.identities.get(client).cloned();
         let identity = identity.ok_or_else(|| BenchError::Plan(format!("no client {client}")))?;
-        let ready = self.compute(move || {
-            Participant::new(params, task.roster.clone(), identity, task.trust)
-        });
+        let ready = self
+            .compute(move || Participant::new(params, task.roster.clone(), identity, task.trust));
         Ok(ready.await??)
     }
 

@@ -171,9 +171,14 @@ impl Report {
         let rounds = measured.rounds;
         let wall_seconds: f64 = rounds.iter().map(|round| round.seconds).sum();
         let requests = record.requests.load(Ordering::Relaxed);
-        let phases: Vec<_> = PhaseName::ALL.map(|phase| PhaseReport::of(phase, record)).into();
+        let phases: Vec<_> = PhaseName::ALL
+            .map(|phase| PhaseReport::of(phase, record))
+            .into();
         let by_phase = |figure: fn(&PhaseReport) -> f64| {
-            phases.iter().map(|phase| (phase.phase, figure(phase))).collect()
+            phases
+                .iter()
+                .map(|phase| (phase.phase, figure(phase)))
+                .collect()
         };
         let mut failures = record.failures();
         failures.extend(measured.stopped);
@@ -257,7 +262,8 @@ impl Environment {
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         let value = |text: &str, name: &str| {
             let line = text.lines().find(|line| line.starts_with(name))?;
-            line.split_once(':').map(|(_, value)| value.trim().to_owned())
+            line.split_once(':')
+                .map(|(_, value)| value.trim().to_owned())
         };
         let memory = value(&read("/proc/meminfo"), "MemTotal");
         let memory = memory.and_then(|kib| kib.split_whitespace().next()?.parse::<u64>().ok());
@@ -270,9 +276,10 @@ impl Environment {
             version: env!("CARGO_PKG_VERSION"),
             commit: commit(),
             release: !cfg!(debug_assertions),
-            database: cluster.map_or_else(|| scheme.to_owned(), |version| {
-                format!("{version}, started for the measurement with its defaults")
-            }),
+            database: cluster.map_or_else(
+                || scheme.to_owned(),
+                |version| format!("{version}, started for the measurement with its defaults"),
+            ),
         }
     }
 }
@@ -287,7 +294,13 @@ fn commit() -> Option<String> {
         return None;
     }
     let described = std::process::Command::new("git")
-        .args(["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
+        .args([
+            "describe",
+            "--always",
+            "--dirty",
+            "--abbrev=12",
+            "--exclude=*",
+        ])
         .output()
         .ok()?;
     let text = String::from_utf8(described.stdout).ok()?;

@@ -128,7 +128,10 @@ impl Bench<'_> {
     /// The next round, checked once for all clients.
     async fn open(&self, number: u32) -> Result<Round, BenchError> {
         let task = self.task.id;
-        let path = format!("v1/tasks/{task}/round?after={}&wait=30", number.saturating_sub(1));
+        let path = format!(
+            "v1/tasks/{task}/round?after={}&wait=30",
+            number.saturating_sub(1)
+        );
         let next: serde_json::Value = self.aside.json(Purpose::Poll, &path).await?;
         let misbehaving = |what: &str| BenchError::Misbehaving(format!("round {number}: {what}"));
         let id = next["round"].as_str();

@@ -57,6 +57,8 @@ pub(crate) async fn opened_in_order_one_at_a_time<S: Store>(store: &S) {
         erased_at: None,
     };
     assert_eq!(store.round(round.id).await.unwrap().as_ref(), Some(&record));
+    let brief = store.round_without_sum(round.id).await.unwrap();
+    assert_eq!(brief.as_ref(), Some(&record));
     assert_eq!(store.open_round_of(task.id).await.unwrap(), Some(record));
 
     assert!(!store.open_round(&round).await.unwrap());
@@ -116,7 +118,11 @@ pub(crate) async fn ended_with_a_sum<S: Store>(store: &S) {
         unreachable!()
     };
     let record = store.round(id).await.unwrap().unwrap();
-    assert_eq!(record.state, RoundState::Finished(result));
+    assert_eq!(record.state, RoundState::Finished(result.clone()));
+    let brief = store.round_without_sum(id).await.unwrap().unwrap();
+    let sum = Vec::new();
+    let state = RoundState::Finished(StoredResult { sum, ..result });
+    assert_eq!(brief, RoundRecord { state, ..record });
     assert_eq!(record.ended_at, Some(NOW + 5));
     assert_eq!(record.params, round.params);
     assert_eq!(store.open_round_of(round.task).await.unwrap(), None);
