@@ -135,3 +135,24 @@ async fn a_plan_that_cannot_be_is_one_clear_line() {
     assert_eq!(output.status.code(), Some(1));
     assert!(line.contains("more than 8 bits"), "{line}");
 }
+
+/// Clients that only wait.
+#[tokio::test]
+async fn idle_polls_are_held_and_cost_little() {
+    let (ok, report) = bench(&["idle", "--polls", "200", "--seconds", "3"]).await;
+    assert!(ok, "{report:#}");
+    assert_eq!(
+        (&report["polls"], &report["failed_requests"]),
+        (&200.into(), &0.into())
+    );
+    for figure in [
+        "server_rss_bytes",
+        "server_peak_rss_bytes",
+        "server_start_rss_bytes",
+    ] {
+        assert!(positive(&report[figure]), "{figure}: {report:#}");
+    }
+    // Renewing leases at the least goes to the database.
+    assert!(positive(&report["database_steps"]), "{report:#}");
+    assert!(report["seconds"].as_f64().unwrap() >= 3.0);
+}

@@ -190,7 +190,7 @@ impl IdleArgs {
     fn plan(&self) -> Result<IdlePlan, CliError> {
         Ok(IdlePlan {
             program: program()?,
-            serve: Vec::new(),
+            serve: ["--set", "metrics.public=true"].map(str::to_owned).into(),
             database: self.common.database.clone(),
             polls: self.polls,
             seconds: self.seconds,

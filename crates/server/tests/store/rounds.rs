@@ -122,7 +122,13 @@ pub(crate) async fn ended_with_a_sum<S: Store>(store: &S) {
     let brief = store.round_without_sum(id).await.unwrap().unwrap();
     let sum = Vec::new();
     let state = RoundState::Finished(StoredResult { sum, ..result });
-    assert_eq!(brief, RoundRecord { state, ..record });
+    assert_eq!(
+        brief,
+        RoundRecord {
+            state,
+            ..record.clone()
+        }
+    );
     assert_eq!(record.ended_at, Some(NOW + 5));
     assert_eq!(record.params, round.params);
     assert_eq!(store.open_round_of(round.task).await.unwrap(), None);
