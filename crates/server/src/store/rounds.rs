@@ -79,7 +79,7 @@ pub(super) async fn one_without_sum(pools: &Pools, id: RoundId) -> Result<Option
     let row = session
         .query(
             "SELECT id, task, number, params, state, phase, deadline, opened_at, ended_at, \
-                 min_interval_ms, admitted, erased_at, survivors, transcript, set_aside, reason, \
+                 min_interval_ms, admitted, unmasking_at, erased_at, survivors, transcript, set_aside, reason, \
                  substr(sum, 1, 0) AS sum \
              FROM rounds WHERE id = $1",
         )
