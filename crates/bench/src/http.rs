@@ -176,13 +176,11 @@ impl Http {
         }
         let again = response.headers().get(RETRY_AFTER);
         let again = again.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        match (status.as_u16(), again) {
-            (429 | 503, Some(seconds)) => Err(Failure::Overloaded(Duration::from_secs(seconds))),
-            _ => {
-                let text = response.text().await.unwrap_or_default();
-                Err(Failure::Refused(format!("{status}: {text}")))
-            }
+        if let (429 | 503, Some(seconds)) = (status.as_u16(), again) {
+            return Err(Failure::Overloaded(Duration::from_secs(seconds)));
         }
+        let text = response.text().await.unwrap_or_default();
+        Err(Failure::Refused(format!("{status}: {text}")))
     }
 }
 

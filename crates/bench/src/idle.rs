@@ -89,12 +89,11 @@ struct Count {
 pub async fn run(plan: &IdlePlan, watch: Watch) -> Result<IdleReport, BenchError> {
     let say = |step: String| (watch)(Progress::Step(step));
     process::allow_open_files(u64::from(plan.polls).saturating_add(256))?;
-    let cluster = match &plan.database {
-        Some(_) => None,
-        None => {
-            say("starting PostgreSQL".to_owned());
-            Some(tokio::task::spawn_blocking(Cluster::start).await??)
-        }
+    let cluster = if plan.database.is_none() {
+        say("starting PostgreSQL".to_owned());
+        Some(tokio::task::spawn_blocking(Cluster::start).await??)
+    } else {
+        None
     };
     let url = cluster.as_ref().map(Cluster::url);
     let database = plan.database.clone().or(url).unwrap_or_default();

@@ -122,11 +122,13 @@ mod tests {
         }
         let times = record.messages(PhaseName::MaskedInput);
         assert_eq!(times.count(), 200);
-        let at = |percent| times.percentile_ms(percent).round();
-        assert_eq!([at(50), at(99), at(100), at(1)], [100.0, 198.0, 200.0, 2.0]);
+        for (percent, expected) in [(50, 100.0), (99, 198.0), (100, 200.0), (1, 2.0)] {
+            let found: f64 = times.percentile_ms(percent);
+            assert!((found - expected).abs() < 0.5, "{percent}: {found} ms");
+        }
         assert_eq!(record.messages(PhaseName::Unmask).count(), 0);
         let none = record.fetches(PhaseName::MaskedInput);
-        assert_eq!(none.percentile_ms(99).round(), 0.0);
+        assert!(none.percentile_ms(99).abs() < 0.5);
         assert_eq!(record.sent.load(Ordering::Relaxed), 2000);
     }
 }

@@ -39,12 +39,11 @@ pub async fn run(plan: &Plan, watch: Watch) -> Result<Report, BenchError> {
     process::allow_open_files(u64::from(plan.clients).saturating_mul(2) + OTHER_FILES)?;
     say("measuring this machine");
     let floor = tokio::task::spawn_blocking(floor::measure).await?;
-    let cluster = match &plan.database {
-        Some(_) => None,
-        None => {
-            say("starting PostgreSQL");
-            Some(tokio::task::spawn_blocking(Cluster::start).await??)
-        }
+    let cluster = if plan.database.is_none() {
+        say("starting PostgreSQL");
+        Some(tokio::task::spawn_blocking(Cluster::start).await??)
+    } else {
+        None
     };
     let url = cluster.as_ref().map(Cluster::url);
     let database = plan.database.clone().or(url).unwrap_or_default();

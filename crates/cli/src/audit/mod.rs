@@ -85,7 +85,9 @@ async fn save(args: &ExportArgs, path: &Path) -> Result<(), CliError> {
     let file = tempfile::NamedTempFile::new_in(folder).map_err(CliError::save(path))?;
     let mut lines = BufWriter::new(file);
     write(args, &mut lines).await?;
-    let file = lines.into_inner().map_err(|e| e.into_error());
+    let file = lines
+        .into_inner()
+        .map_err(std::io::IntoInnerError::into_error);
     let file = file.map_err(CliError::save(path))?;
     let sync = |file: &File| file.sync_all();
     sync(file.as_file()).map_err(CliError::save(path))?;

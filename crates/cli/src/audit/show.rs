@@ -76,12 +76,11 @@ fn words(object: &Value) -> String {
     let kind = object["kind"].as_str().unwrap_or("unreadable");
     let fields = object.as_object().into_iter().flatten();
     let fields = fields.filter(|(name, value)| *name != "kind" && !value.is_null());
-    fields.fold(kind.to_owned(), |mut text, (name, value)| {
+    fields.fold(kind.to_owned(), |text, (name, value)| {
         let value = value
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned);
-        text.push_str(&format!(" {name}={value}"));
-        text
+        text + " " + name + "=" + &value
     })
 }
 

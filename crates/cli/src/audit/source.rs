@@ -17,10 +17,14 @@ use crate::error::CliError;
 /// The service, or its database.
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
-    /// Read the service's database itself: sqlite:PATH or postgres://USER@HOST/NAME
-    #[arg(long, value_name = "URL", env = "UNDERTONE__DATABASE")]
+    #[arg(
+        long,
+        help = "Read the service's database itself: sqlite:PATH or postgres://USER@HOST/NAME",
+        value_name = "URL",
+        env = "UNDERTONE__DATABASE"
+    )]
     database: Option<String>,
-    /// With --database: key file that signs heads, where the service has one (audit.key_file)
+    /// With --database: key file that signs heads, where the service has one (`audit.key_file`)
     #[arg(long, value_name = "FILE", requires = "database")]
     audit_key_file: Option<PathBuf>,
     #[command(flatten)]

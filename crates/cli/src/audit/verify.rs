@@ -49,16 +49,15 @@ pub(super) async fn run(args: &VerifyArgs, out: &mut impl Write) -> Result<(), C
         let signed = remembered(path)?;
         verifier.demand_head(signed.statement.chain, signed.statement.head);
     }
-    let checked = match &args.file {
-        Some(path) => lines(path, |number, line| {
+    let checked = if let Some(path) = &args.file {
+        lines(path, |number, line| {
             let taken = Record::from_line(line).and_then(|record| verifier.take(&record));
             taken.map_err(|fault| wrong(Some(number), &fault))
-        }),
-        None => {
-            let source = args.source.open().await?;
-            let take = |record: Record| verifier.take(&record).map_err(|fault| wrong(None, &fault));
-            source.read(&[], take).await
-        }
+        })
+    } else {
+        let source = args.source.open().await?;
+        let take = |record: Record| verifier.take(&record).map_err(|fault| wrong(None, &fault));
+        source.read(&[], take).await
     };
     let checked = checked.and_then(|()| verifier.finish().map_err(|fault| wrong(None, &fault)));
     match (checked, args.json) {

@@ -13,9 +13,9 @@ use crate::fixture::{NOW, message, random, round_in, soon};
 
 const LONG: u64 = 3_600_000;
 
-fn new_chunk(chunk: usize) -> Option<ChunkLease> {
+fn new_chunk(chunk: usize) -> ChunkLease {
     let taken_over = false;
-    Some(ChunkLease { chunk, taken_over })
+    ChunkLease { chunk, taken_over }
 }
 
 fn finished() -> Outcome {
@@ -70,9 +70,9 @@ pub(crate) async fn chunks_are_done_once_and_erased<S: Store>(store: &S) {
     let waits = || async { store.unmasking().await.unwrap().contains(&round) };
     let lease = |owner, lease_ms| store.lease_chunk(round, owner, lease_ms);
     assert!(waits().await);
-    assert_eq!(lease(one, LONG).await.unwrap(), new_chunk(0));
-    assert_eq!(lease(two, LONG).await.unwrap(), new_chunk(1));
-    assert_eq!(lease(one, 1).await.unwrap(), new_chunk(2));
+    assert_eq!(lease(one, LONG).await.unwrap(), Some(new_chunk(0)));
+    assert_eq!(lease(two, LONG).await.unwrap(), Some(new_chunk(1)));
+    assert_eq!(lease(one, 1).await.unwrap(), Some(new_chunk(2)));
     tokio::time::sleep(Duration::from_millis(20)).await;
 
     // The third ran out; once another one has it, its first owner has not.
@@ -99,7 +99,7 @@ pub(crate) async fn chunks_are_done_once_and_erased<S: Store>(store: &S) {
 
     // What a process gives up is free at once.
     store.release_leases(one).await.unwrap();
-    assert_eq!(lease(two, LONG).await.unwrap(), new_chunk(0));
+    assert_eq!(lease(two, LONG).await.unwrap(), Some(new_chunk(0)));
     for chunk in [0, 1] {
         assert!(store.put_unmasked(round, chunk, &[1]).await.unwrap());
     }
