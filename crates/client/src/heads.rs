@@ -178,9 +178,13 @@ impl Heads {
         link: &mut Link<'_, O>,
     ) -> Result<(), ClientError> {
         let Some(json) = found else {
-            return match self.remembered {
-                Some(_) => Err(self.refuse(None, "the service shows none any more").await),
-                None => Ok(()),
+            return match (&self.remembered, self.pinned) {
+                (Some(_), _) => Err(self.refuse(None, "the service shows none any more").await),
+                // Whoever cannot sign as the service would rather show nothing.
+                (None, Some(_)) => Err(ClientError::Misbehaving(
+                    "it shows no head of its audit log, whose key is pinned".to_owned(),
+                )),
+                (None, None) => Ok(()),
             };
         };
         let bad = |e: ProtocolError| ClientError::Misbehaving(format!("its audit head: {e}"));

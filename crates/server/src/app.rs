@@ -9,9 +9,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use undertone_protocol::id::TaskId;
 
-use crate::adapters::Adapters;
 use crate::audit::{self, Auditor};
 use crate::config::Settings;
+use crate::downloads::Downloads;
 use crate::driver::Driver;
 use crate::driver::signals::Signals;
 use crate::driver::unmask::Recovered;
@@ -30,7 +30,7 @@ pub struct App<S> {
     store: S,
     settings: Settings,
     phases: Phases,
-    adapters: Adapters,
+    downloads: Downloads,
     audit: Auditor,
     uploads: Uploads,
     replica: ReplicaId,
@@ -51,7 +51,7 @@ impl<S: Store> App<S> {
             rates: Rates::new(&settings.limits),
             settings,
             phases: Phases::default(),
-            adapters: Adapters::default(),
+            downloads: Downloads::default(),
             audit: Auditor::default(),
             replica: ReplicaId::draw(),
             signals: Signals::default(),
@@ -81,9 +81,9 @@ impl<S: Store> App<S> {
         &self.phases
     }
 
-    /// The adapters that clients fetch.
-    pub(crate) fn adapters(&self) -> &Adapters {
-        &self.adapters
+    /// What clients fetch that is long.
+    pub(crate) fn downloads(&self) -> &Downloads {
+        &self.downloads
     }
 
     /// The masked inputs that are coming in.

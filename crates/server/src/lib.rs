@@ -4,7 +4,7 @@
 //! |---|---|
 //! | what is remembered | [`store`] |
 //! | what a task is | [`task`] |
-//! | what clients download | `adapters` |
+//! | what clients download | `downloads` |
 //! | what a request may do | `api`, with errors in [`problem`] |
 //! | who may ask for it | [`auth`] |
 //! | what moves a round forward | [`driver`] |
@@ -23,12 +23,12 @@
 //! The service is trusted for liveness only. It holds no secret of any client: every message it
 //! stores is public or sealed to another client, and masked vectors exist only as a running sum.
 
-mod adapters;
 mod api;
 pub mod app;
 pub mod audit;
 pub mod auth;
 pub mod config;
+mod downloads;
 pub mod driver;
 pub mod error;
 pub mod net;

@@ -66,7 +66,10 @@ pub(super) async fn adapter<S: Store>(
     let round = find(&app, &id).await?;
     kept(&round)?;
     let model = RoundParams::decode(&round.params)?.model;
-    let adapter = app.adapters().get(app.store(), round.task, model).await?;
+    let adapter = app
+        .downloads()
+        .adapter(app.store(), round.task, model)
+        .await?;
     let detail = || format!("adapter {model} was erased, its time being over");
     let adapter = adapter.ok_or_else(|| Problem::new(ProblemKind::Erased, detail()))?;
     Ok(binary(adapter))
@@ -119,7 +122,9 @@ pub(super) async fn status<S: Store>(
     };
     let look = || async {
         let round = find(&app, &id).await?;
-        let news = seen != Some(phase_text(&round.state));
+        // A round that has ended stays as it is: there is nothing to wait for.
+        let ended = !matches!(round.state, RoundState::Open { .. });
+        let news = ended || seen != Some(phase_text(&round.state));
         Ok((Found::Stored(round), news))
     };
     match poll::until(&app, query.wait, glance, look).await? {
@@ -189,7 +194,7 @@ async fn describe_known<S: Store>(
             status.closes_in_ms = deadline.saturating_sub(now);
             // The first who asks finds out for all.
             let find_out = || async {
-                match app.store().round(known.round.id).await? {
+                match app.store().round_without_sum(known.round.id).await? {
                     Some(round) => expected(app, &round, phase).await,
                     None => Ok(0),
                 }
@@ -211,7 +216,10 @@ async fn expected<S: Store>(
     let rebuilt = app.phases().load(app.store(), round, phase).await?;
     Ok(rebuilt.map_or(0, |rebuilt| {
         let most = *rebuilt.context().params().directory_sizes().end();
-        rebuilt.expected().unwrap_or(most)
+        let admitted = round
+            .admitted
+            .and_then(|admitted| usize::try_from(admitted).ok());
+        rebuilt.expected().or(admitted).unwrap_or(most)
     }))
 }
 
@@ -366,11 +374,13 @@ pub(super) async fn sum<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,
 ) -> Result<Response, Problem> {
-    let round = app.store().round(parse(&id)?).await?;
-    let round = round.ok_or_else(|| unknown(&id))?;
+    let round = find(&app, &id).await?;
     kept(&round)?;
     match round.state {
-        RoundState::Finished(result) => Ok(binary(result.sum)),
+        RoundState::Finished(_) => {
+            let sum = app.downloads().sum(app.store(), round.id).await?;
+            sum.map(binary).ok_or_else(|| unknown(&id))
+        }
         RoundState::Failed { reason } => Err(Problem::new(
             ProblemKind::RoundEnded,
             format!("the round has no sum, it failed: {reason}"),

@@ -73,7 +73,8 @@ pub(super) async fn roster<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,
 ) -> Result<Response, Problem> {
-    Ok(binary(find(&app, &id).await?.roster))
+    let roster = app.downloads().roster(app.store(), parse(&id)?).await?;
+    roster.map(binary).ok_or_else(|| unknown(&id))
 }
 
 /// The training settings.
@@ -113,7 +114,10 @@ pub(super) async fn adapter<S: Store>(
     Path(id): Id,
 ) -> Result<Response, Problem> {
     let task = find(&app, &id).await?;
-    let adapter = app.adapters().get(app.store(), task.id, task.model).await?;
+    let adapter = app
+        .downloads()
+        .adapter(app.store(), task.id, task.model)
+        .await?;
     Ok(binary(adapter.ok_or_else(|| {
         StoreError::Missing(format!("adapter {}", task.model))
     })?))
@@ -180,12 +184,13 @@ pub(super) async fn round<S: Store>(
 }
 
 pub(super) async fn find<S: Store>(app: &App<S>, id: &str) -> Result<TaskRecord, Problem> {
-    app.store().task(parse(id)?).await?.ok_or_else(|| {
-        Problem::new(
-            ProblemKind::UnknownTask,
-            format!("task {id} is not on this service"),
-        )
-    })
+    let task = app.store().task(parse(id)?).await?;
+    task.ok_or_else(|| unknown(id))
+}
+
+fn unknown(id: &str) -> Problem {
+    let detail = format!("task {id} is not on this service");
+    Problem::new(ProblemKind::UnknownTask, detail)
 }
 
 fn json_bytes(bytes: Vec<u8>) -> Response {

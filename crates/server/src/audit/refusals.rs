@@ -112,7 +112,7 @@ impl Refusals {
             return Chain::Task(task);
         }
         // A refusal is worth one look-up, not a retry.
-        let Ok(Some(record)) = store.round(round).await else {
+        let Ok(Some(record)) = store.round_without_sum(round).await else {
             return Chain::Service;
         };
         self.locked(|counts| {

@@ -20,6 +20,8 @@ pub struct Holder {
     pub name: String,
     /// What it allows.
     pub scopes: Scopes,
+    /// When it expires.
+    pub expires_at: u64,
 }
 
 impl Holder {
@@ -68,6 +70,7 @@ pub async fn authenticate<S: Store>(store: &S, text: &str, now: u64) -> Result<H
         token: record.id,
         name: record.name,
         scopes: record.scopes,
+        expires_at: record.expires_at,
     })
 }
 

@@ -44,10 +44,15 @@ pub(super) async fn work<S: Store>(app: Arc<App<S>>) {
 }
 
 async fn work_once<S: Store>(app: &Arc<App<S>>) -> Result<(), ServerError> {
+    let mut result = Ok(());
     for round in app.store().unmasking().await? {
-        work_on(app, round).await?;
+        // One that cannot be unmasked does not stop the others.
+        if let Err(error) = work_on(app, round).await {
+            tracing::error!(%round, %error, "a round cannot be unmasked now");
+            result = Err(error);
+        }
     }
-    Ok(())
+    result
 }
 
 /// What the lanes of one round share.
@@ -85,7 +90,7 @@ async fn work_on<S: Store>(app: &Arc<App<S>>, round: RoundId) -> Result<(), Serv
 
 /// Recovers the secrets; `None` if the round has ended, or cannot be unmasked and ends now.
 async fn prepare<S: Store>(app: &Arc<App<S>>, id: RoundId) -> Result<Option<Job>, ServerError> {
-    let Some(round) = app.store().round(id).await? else {
+    let Some(round) = app.store().round_without_sum(id).await? else {
         return Ok(None);
     };
     if !matches!(round.state, RoundState::Open { .. }) {

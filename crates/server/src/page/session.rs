@@ -169,6 +169,7 @@ impl Visitor {
                 token: session.token.id,
                 name: session.token.name,
                 scopes: session.token.scopes,
+                expires_at: session.token.expires_at,
             },
         }))
     }

@@ -91,33 +91,25 @@ pub(super) async fn set(
         TaskControl::Paused => Event::TaskPaused { reason: None },
         TaskControl::Cancelled => Event::TaskCancelled { reason: None },
     };
+    // The round's row is locked before the head of the chain, as everywhere.
+    let open = match to {
+        TaskControl::Cancelled => open_round(&mut session, task).await?,
+        TaskControl::Run | TaskControl::Paused => None,
+    };
     audit::append(&mut session, Chain::Task(task), &actor.into(), &event).await?;
-    if to == TaskControl::Cancelled {
-        fail_open_round(&mut session, task, now, actor).await?;
+    if let Some((round, phase)) = open {
+        let outcome = Outcome::Failed {
+            reason: format!("the task was cancelled by {actor}"),
+            culprit: None,
+        };
+        rounds::conclude(&mut session, (task, round, phase), &outcome, now).await?;
     }
     session.notify(Signal::Changed(task)).await?;
     session.commit().await?;
     Ok(ControlOutcome::Changed)
 }
 
-/// Ends the open round of a task that is being cancelled, if there is one.
-async fn fail_open_round(
-    session: &mut Session,
-    task: TaskId,
-    now: u64,
-    actor: Actor,
-) -> Result<()> {
-    let Some((round, phase)) = open_round(session, task).await? else {
-        return Ok(());
-    };
-    let outcome = Outcome::Failed {
-        reason: format!("the task was cancelled by {actor}"),
-        culprit: None,
-    };
-    rounds::conclude(session, (task, round, phase), &outcome, now).await?;
-    Ok(())
-}
-
+/// The open round of a task that is being cancelled.
 async fn open_round(session: &mut Session, task: TaskId) -> Result<Option<(RoundId, PhaseName)>> {
     // The phase is the one that the row has once it is locked: a close that was under way is done.
     let row = locking!(

@@ -70,6 +70,19 @@ impl Pools {
         }
     }
 
+    /// Empties SQLite's write-ahead log. What was overwritten in the file would otherwise stand in
+    /// the log until later writes happen to cover it. A failure is no reason to fail what was done:
+    /// the next call makes up for it.
+    pub(super) async fn empty_log(&self) {
+        let Self::Sqlite { writer, .. } = self else {
+            return;
+        };
+        let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(writer);
+        if let Err(error) = emptied.await {
+            tracing::warn!(%error, "the write-ahead log could not be emptied");
+        }
+    }
+
     /// Closes all connections, after those in use have been given back.
     pub(super) async fn close(&self) {
         match self {

@@ -191,7 +191,11 @@ impl Store for AnyStore {
         actor: Actor,
     ) -> Result<ControlOutcome> {
         let set = || control::set(&self.pools, task, to, now, actor);
-        step("control_task", set).await
+        let set = step("control_task", set).await?;
+        if to == TaskControl::Cancelled {
+            self.pools.empty_log().await;
+        }
+        Ok(set)
     }
 
     async fn create_token(&self, token: &NewToken, actor: Actor) -> Result<()> {
@@ -406,7 +410,9 @@ impl Store for AnyStore {
         now: u64,
     ) -> Result<bool> {
         let end = || rounds::end(&self.pools, round, phase, outcome, now);
-        step("end_round", end).await
+        let ended = step("end_round", end).await?;
+        self.pools.empty_log().await;
+        Ok(ended)
     }
 
     async fn erase(&self, what: Old, before: u64, now: u64) -> Result<u64> {

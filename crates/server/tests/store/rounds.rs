@@ -8,7 +8,7 @@ use undertone_server::store::{
 
 use crate::fixture::{
     NOW, advance, input, message, model, new_round, new_task, open, put, put_one, random, ring,
-    round_in, sum_of, vector,
+    round_in, sqlite_url, sum_of, vector,
 };
 
 fn finished(adapter: &[u8]) -> Outcome {
@@ -293,5 +293,37 @@ pub(crate) async fn survive_a_new_start(url: &str) {
     assert_eq!(store.round(round.id).await.unwrap(), ended);
     let task = store.task(round.task).await.unwrap().unwrap();
     assert_eq!(task.model, ModelDigest::of(b"adapter"));
+    store.close().await;
+}
+
+/// What a round's end erases is in none of the database's files any more.
+#[tokio::test]
+async fn sqlite_erases_from_its_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&sqlite_url(&folder)).await;
+    let round = round_in(&store, PhaseName::ShareKeys).await;
+    let marker = RoundId::from(random::<32>()).to_string();
+    let message = message(4, &marker);
+    let put = store.put_message(round.id, PhaseName::ShareKeys, &message);
+    put.await.unwrap();
+    let found = || {
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        files
+            .filter(|file| {
+                let bytes = std::fs::read(file.as_ref().unwrap().path()).unwrap();
+                bytes
+                    .windows(marker.len())
+                    .any(|part| part == marker.as_bytes())
+            })
+            .count()
+    };
+    assert!(found() > 0);
+    let outcome = Outcome::Failed {
+        reason: "a test".to_owned(),
+        culprit: None,
+    };
+    let ended = store.end_round(round.id, PhaseName::ShareKeys, &outcome, NOW);
+    assert!(ended.await.unwrap());
+    assert_eq!(found(), 0);
     store.close().await;
 }

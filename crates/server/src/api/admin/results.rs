@@ -83,7 +83,7 @@ pub(super) async fn show<S: Store>(
     }
     let chain = Chain::Task(super::super::parse(&id)?);
     detail.audit = audit::signed_head(&app, chain).await?.map(Into::into);
-    let stored = app.store().round(round.id).await?;
+    let stored = app.store().round_without_sum(round.id).await?;
     if let Some(RoundState::Finished(result)) = stored.map(|round| round.state) {
         detail.clients = result.survivors.iter().map(|client| client.0).collect();
         detail.set_aside = result.set_aside.into_iter().map(Into::into).collect();

@@ -121,8 +121,10 @@ pub(super) async fn create<S: Store>(
         return Err(Problem::new(ProblemKind::Forbidden, detail));
     }
     let actor = admin.holder().actor();
-    let (token, new) =
+    let (token, mut new) =
         issue(wish.name, wish.scopes, wish.expires_in_s, now_ms()).map_err(refused)?;
+    // Nor does it outlive the one that it is made with.
+    new.expires_at = new.expires_at.min(admin.holder().expires_at);
     app.store().create_token(&new, actor).await?;
     tracing::info!(token = %new.id, scopes = %new.scopes, %actor, "token made");
     let secret = token.reveal();
