@@ -173,13 +173,13 @@ async fn next(
 ) -> Result<Result<Phase, RoundFailure>, ServerError> {
     let messages = store.messages(round, at).await?;
     // Thousands of messages are decoded: off the threads that serve requests.
-    Ok(tokio::task::spawn_blocking(move || close(&phase, &messages)).await??)
+    Ok(tokio::task::spawn_blocking(move || close(&phase, messages)).await??)
 }
 
 /// The phase after `phase`, which these messages close.
 fn close(
     phase: &Phase,
-    messages: &[StoredMessage],
+    messages: Vec<StoredMessage>,
 ) -> Result<Result<Phase, RoundFailure>, ProtocolError> {
     Ok(match phase {
         Phase::AdvertiseKeys(phase) => phase.clone().close(decode(messages)?).map(Phase::ShareKeys),
@@ -198,13 +198,14 @@ fn close(
     })
 }
 
-/// Decodes messages that were verified before they were stored.
+/// Decodes messages that were verified before they were stored. Each is dropped as it is decoded:
+/// those of ShareKeys grow with clients times neighbours, and should be in memory once.
 ///
 /// # Errors
 /// [`ProtocolError::Malformed`] if the store was changed by something else.
-pub fn decode<T: Encodable>(messages: &[StoredMessage]) -> Result<Vec<T>, ProtocolError> {
+pub fn decode<T: Encodable>(messages: Vec<StoredMessage>) -> Result<Vec<T>, ProtocolError> {
     messages
-        .iter()
+        .into_iter()
         .map(|message| codec::decode("a stored message", &message.bytes))
         .collect()
 }

@@ -159,7 +159,7 @@ pub(super) async fn recovered<S: Store>(
         return Ok(Ok((phase, recovery)));
     }
     let stored = app.store().messages(round.id, PhaseName::Unmask).await?;
-    let revealed: Vec<Signed<Unmask>> = phases::decode(&stored)?;
+    let revealed: Vec<Signed<Unmask>> = phases::decode(stored)?;
     let recovering = tokio::task::spawn_blocking(move || {
         let recovery = phase.recover(&revealed)?;
         Ok((phase, Arc::new(recovery)))

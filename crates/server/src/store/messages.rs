@@ -136,10 +136,11 @@ pub(super) async fn all(
         .bind(phase.text())
         .rows()
         .await?;
-    rows.iter()
+    // A row is dropped when its message is made: they may be many and long.
+    rows.into_iter()
         .map(|row| {
             Ok(StoredMessage {
-                sender: RosterIndex(number(row, "sender")?),
+                sender: RosterIndex(number(&row, "sender")?),
                 bytes: row.get("bytes")?,
             })
         })
