@@ -1,6 +1,6 @@
 //! What an operator can set. Every setting has a default that serves one machine well.
 //!
-//! A setting is written once, in a [`settings!`](section) block of its section: name, type, default
+//! A setting is written once, in a `settings!` block of its section: name, type, default
 //! and meaning. From that come the structure, the table in `docs/configuration.md`, what
 //! `undertone serve --print-config` prints, and what a file, the environment and flags may set.
 

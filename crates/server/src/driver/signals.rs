@@ -2,7 +2,7 @@
 //!
 //! A change is signalled where it is made and, through the database, to all processes. A message is
 //! signalled to the process that drives its task: here by a flag, elsewhere through the database,
-//! once for all messages that come within [`GATHER`].
+//! once for all messages that come within `GATHER`.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -19,7 +19,7 @@ const SHORTEST_MS: u64 = 15_000;
 /// When more clients than usual were too late, the next deadline is so many times the last one.
 const GROWTH: u64 = 2;
 
-/// The latency within which [`NEARLY_ALL`] answers came: the smallest one that at least that part
+/// The latency within which `NEARLY_ALL` answers came: the smallest one that at least that part
 /// of them does not exceed. Sorts its input. `None` without answers.
 pub fn latency(latencies_ms: &mut [u64]) -> Option<u64> {
     latencies_ms.sort_unstable();
