@@ -141,6 +141,8 @@ async fn open(store: &AnyStore, task: TaskId, params: &RoundParams) {
         params: params.encoding().to_vec(),
         opened_at: 0,
         deadline: FAR,
+        admitted: u32::MAX,
+        min_interval_ms: 0,
     };
     assert!(store.open_round(&round).await.expect("a store"));
 }
