@@ -31,7 +31,7 @@ if ! installed && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     say "installing chromium and chromium-driver with apt-get"
     log=$(mktemp)
     if ! { apt-get update && DEBIAN_FRONTEND=noninteractive \
-        apt-get install --yes --no-install-recommends chromium chromium-driver; } >"$log" 2>&1; then
+        apt-get install --yes --no-install-recommends chromium chromium-driver fonts-liberation; } >"$log" 2>&1; then
         cat "$log" >&2
         rm -f "$log"
         say "apt-get could not install chromium and chromium-driver"
