@@ -10,6 +10,7 @@ use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::encoding::FixedPoint;
 use undertone_protocol::id::RosterIndex;
 use undertone_server::audit::Chain;
+use undertone_server::driver::now_ms;
 use undertone_server::store::Store;
 use undertone_tests::client::{Hold, Inputs, Moment, spawn};
 use undertone_tests::database::Database;
@@ -122,6 +123,23 @@ pub(crate) async fn tokens_are_kept_to(database: Database) {
         line.contains("forbidden") && line.contains("tasks"),
         "{line}"
     );
+
+    // Nor does what it makes outlive it.
+    let long = [
+        "token",
+        "create",
+        "--name",
+        "x",
+        "--scopes",
+        "read",
+        "--expires",
+        "365d",
+    ];
+    let child = maker.json(&long);
+    let hour = now_ms() + 3_600_000;
+    assert!(child["expires_at_ms"].as_u64().unwrap() <= hour, "{child}");
+    let child = child["token"].as_str().unwrap();
+    assert_eq!(admin.json(&["token", "revoke", child])["revoked_now"], true);
 
     assert_eq!(admin.json(&["token", "revoke", &id])["revoked_now"], true);
     assert_eq!(admin.json(&["token", "revoke", &id])["revoked_now"], false);
