@@ -335,3 +335,44 @@ async fn follow<O: Observer>(
         )))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use undertone_privacy::{Budget, Delta, Epsilon};
+    use undertone_protocol::keys::{IdentityKey, Secret32};
+
+    use super::*;
+    use crate::config::JoinConfig;
+    use crate::http::Http;
+    use crate::policy::Policy;
+
+    /// Whoever has not the key cannot sign a head, and might show none instead.
+    ///
+    /// Spec.
+    #[tokio::test]
+    async fn a_pinned_key_asks_for_a_head() {
+        let identity = Arc::new(IdentityKey::from_seed(&Secret32::from([1; 32])));
+        let key = identity.public();
+        let budget = Budget {
+            epsilon: Epsilon::new(1.0).unwrap(),
+            delta: Delta::new(1e-5).unwrap(),
+        };
+        let (task, policy) = (TaskId::from([7; 16]), Policy::new(budget).unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        let server = "http://127.0.0.1:1";
+        let config = JoinConfig::new(server, task, identity, key, policy, folder.path());
+        let http = Http::new(&config).unwrap();
+        let mut link = Link {
+            http: &http,
+            observer: &mut (),
+            patience: Duration::ZERO,
+        };
+        let mut heads = Heads::open(folder.path(), task, None).unwrap();
+        heads.check(None, &mut link).await.unwrap();
+        let mut heads = Heads::open(folder.path(), task, Some(key)).unwrap();
+        let refused = heads.check(None, &mut link).await;
+        assert!(matches!(refused, Err(ClientError::Misbehaving(_))));
+    }
+}
