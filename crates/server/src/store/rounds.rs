@@ -331,7 +331,6 @@ fn record(row: &Row) -> Result<RoundRecord> {
         },
         other => return Err(corrupt(format!("round state {other}"))),
     };
-    let ended_at: Option<i64> = row.get("ended_at")?;
     let admitted: Option<i64> = row.get("admitted")?;
     Ok(RoundRecord {
         id: digest(row, "id")?,
@@ -343,7 +342,7 @@ fn record(row: &Row) -> Result<RoundRecord> {
         min_interval_ms: number(row, "min_interval_ms")?,
         admitted: admitted.map(u32::try_from).transpose().map_err(corrupt)?,
         unmasking_at: time(row, "unmasking_at")?,
-        ended_at: ended_at.map(u64::try_from).transpose().map_err(corrupt)?,
-        erased_at: super::tokens::time(row, "erased_at")?,
+        ended_at: time(row, "ended_at")?,
+        erased_at: time(row, "erased_at")?,
     })
 }
