@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use chacha20::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
-use undertone_training::dpsgd::clipped_gradient_sum;
+use undertone_training::dpsgd::{Bounds, clipped_gradient_sum};
 use undertone_training::{
     Depth, Encoder, Features, LabelledTokens, LoraConfig, Model, Projection, TrainingConfig,
     evaluate, fixture,
@@ -71,8 +71,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let features = Features::compute(&encoder, tokens, model.depth(), |_, _| ())?;
         let adapter = model.initial_adapter();
         let rows: Vec<usize> = (0..TEXTS).collect();
+        let bounds = Bounds::flat(1.0)?;
         time(&format!("gradients, LoRA in the last {count}"), &mut || {
-            clipped_gradient_sum(&model, &adapter, &features, &rows, Some(1.0)).map(|_| ())
+            clipped_gradient_sum(&model, &adapter, &features, &rows, &bounds).map(|_| ())
         })?;
         time(
             &format!("evaluation, LoRA in the last {count}"),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rand_core::CryptoRng;
 use undertone_protocol::adapter::Adapter;
 
-use crate::dpsgd::{self, Optimizer, clipped_gradient_sum};
+use crate::dpsgd::{self, Bounds, Optimizer, clipped_gradient_sum};
 use crate::error::{Result, TrainingError};
 use crate::features::Features;
 use crate::metrics::Metrics;
@@ -98,7 +98,10 @@ impl<R: CryptoRng> LocalTrainer<R> {
         let model = Arc::clone(&self.model);
         let config = model.config();
         model.check(global)?;
-        let clip_norm = config.privacy.map(|p| p.clip_norm);
+        let bounds = match &config.privacy {
+            Some(privacy) => Bounds::flat(privacy.clip_norm)?,
+            None => Bounds::none(),
+        };
         let mut optimizer = Optimizer::new(config, self.features.len(), global.len());
         let mut values = global.values().to_vec();
         let (mut loss, mut drawn) = (0.0, 0_usize);
@@ -106,8 +109,8 @@ impl<R: CryptoRng> LocalTrainer<R> {
             let rows =
                 dpsgd::poisson_sample(&mut self.rng, self.features.len(), config.sampling_rate);
             let adapter = global.with_values(values.clone())?;
-            let sum = clipped_gradient_sum(&model, &adapter, &self.features, &rows, clip_norm)?;
-            loss += sum.loss;
+            let sum = clipped_gradient_sum(&model, &adapter, &self.features, &rows, &bounds)?;
+            loss += sum.totals.loss;
             drawn += rows.len();
             optimizer.step(&mut values, sum.gradient, &mut self.rng)?;
             progress(step + 1, config.local_steps);

@@ -35,6 +35,11 @@ impl Workers {
         Ok(Self { pools })
     }
 
+    /// How many jobs run side by side, at least 1.
+    pub(crate) fn count(&self) -> usize {
+        self.pools.len().max(1)
+    }
+
     /// Applies `f` to every job and gives the results in the order of the jobs, whichever worker
     /// ran them; `done` is called after each, with the number of finished jobs.
     pub(crate) fn map<J: Sync, T: Send>(

@@ -12,9 +12,9 @@ use chacha20::ChaCha20Rng;
 use proptest::prelude::*;
 use rand_core::{Rng, SeedableRng};
 use undertone_protocol::adapter::Adapter;
-use undertone_training::dpsgd::clipped_gradient_sum;
+use undertone_training::dpsgd::{Bounds, clipped_gradient_sum, for_each_clipped};
 use undertone_training::{
-    Features, LoraConfig, Model, Projection, TrainingConfig, evaluate, fixture,
+    Features, LoraConfig, Model, Projection, TrainingConfig, TrainingError, evaluate, fixture,
 };
 
 /// Every projection of both layers, so that every backward path is walked.
@@ -48,6 +48,10 @@ fn setup(config: TrainingConfig, count: usize, seed: u8) -> (Arc<Model>, Adapter
     (model, start.with_values(values).unwrap(), features)
 }
 
+fn bounds(clip: Option<f64>) -> Bounds {
+    clip.map_or_else(Bounds::none, |c| Bounds::flat(c).unwrap())
+}
+
 fn norm(values: &[f64]) -> f64 {
     values.iter().map(|v| v * v).sum::<f64>().sqrt()
 }
@@ -61,7 +65,8 @@ fn every_trainable_value_matches_finite_differences() {
     for config in [full_config(), fixture::config().head_only()] {
         let (model, adapter, features) = setup(config, 6, 11);
         let rows: Vec<usize> = (0..features.len()).collect();
-        let sum = clipped_gradient_sum(&model, &adapter, &features, &rows, None).unwrap();
+        let sum =
+            clipped_gradient_sum(&model, &adapter, &features, &rows, &Bounds::none()).unwrap();
         let loss = |at: usize, step: f32| {
             let mut values = adapter.values().to_vec();
             values[at] += step;
@@ -95,11 +100,13 @@ fn the_clipped_sum_is_the_loop_over_single_examples() {
     let (model, adapter, features) = setup(full_config(), 21, 12);
     let rows: Vec<usize> = (0..features.len()).collect();
     for clip in [None, Some(0.5), Some(5.0)] {
-        let together = clipped_gradient_sum(&model, &adapter, &features, &rows, clip).unwrap();
+        let together =
+            clipped_gradient_sum(&model, &adapter, &features, &rows, &bounds(clip)).unwrap();
         let mut looped = vec![0.0; adapter.len()];
         let mut clipped = 0;
         for row in &rows {
-            let one = clipped_gradient_sum(&model, &adapter, &features, &[*row], None).unwrap();
+            let one = clipped_gradient_sum(&model, &adapter, &features, &[*row], &Bounds::none())
+                .unwrap();
             let length = norm(&one.gradient);
             let scale = clip.map_or(1.0, |c| (c / length).min(1.0));
             clipped += usize::from(scale < 1.0);
@@ -108,7 +115,7 @@ fn the_clipped_sum_is_the_loop_over_single_examples() {
                 .zip(&one.gradient)
                 .for_each(|(t, g)| *t += scale * g);
         }
-        assert_eq!(together.clipped, clipped, "clip {clip:?}");
+        assert_eq!(together.totals.clipped, clipped, "clip {clip:?}");
         let error = distance(&together.gradient, &looped);
         assert!(error < 1e-5 * norm(&looped), "clip {clip:?}: {error}");
     }
@@ -118,7 +125,7 @@ fn the_clipped_sum_is_the_loop_over_single_examples() {
 fn an_example_does_not_depend_on_its_neighbours() {
     let (model, adapter, features) = setup(full_config(), 8, 13);
     let all = |rows: &[usize]| {
-        clipped_gradient_sum(&model, &adapter, &features, rows, None)
+        clipped_gradient_sum(&model, &adapter, &features, rows, &Bounds::none())
             .unwrap()
             .gradient
     };
@@ -133,16 +140,79 @@ fn an_example_does_not_depend_on_its_neighbours() {
 #[test]
 fn an_empty_sample_sums_to_zero() {
     let (model, adapter, features) = setup(full_config(), 2, 14);
-    let sum = clipped_gradient_sum(&model, &adapter, &features, &[], Some(1.0)).unwrap();
-    assert_eq!((norm(&sum.gradient), sum.loss, sum.clipped), (0.0, 0.0, 0));
+    let sum = clipped_gradient_sum(&model, &adapter, &features, &[], &bounds(Some(1.0))).unwrap();
+    assert_eq!(
+        (norm(&sum.gradient), sum.totals.loss, sum.totals.clipped),
+        (0.0, 0.0, 0)
+    );
+}
+
+/// The sink sees, in order, what the sum is made of; micro-batches change nothing.
+#[test]
+fn examples_are_handed_out_one_by_one() {
+    let (model, adapter, features) = setup(full_config(), 21, 16);
+    let rows: Vec<usize> = (0..21).rev().collect();
+    for clip in [None, Some(0.5), Some(3.0)] {
+        let bounds = bounds(clip);
+        let mut examples: Vec<Vec<f64>> = Vec::new();
+        let mut within = Vec::new();
+        let totals = for_each_clipped(&model, &adapter, &features, &rows, &bounds, |batch| {
+            assert_eq!(batch.dimension, adapter.len());
+            examples.extend(
+                batch
+                    .rows()
+                    .map(|r| r.iter().copied().map(f64::from).collect()),
+            );
+            within.extend_from_slice(batch.within);
+            Ok::<(), TrainingError>(())
+        })
+        .unwrap();
+        assert_eq!((examples.len(), within.len()), (21, 21));
+        for ((row, example), within) in rows.iter().zip(&examples).zip(&within) {
+            let alone = clipped_gradient_sum(&model, &adapter, &features, &[*row], &bounds);
+            let alone = alone.unwrap();
+            assert_eq!(alone.totals.clipped == 0, *within);
+            let length = norm(&alone.gradient);
+            assert!(
+                distance(&alone.gradient, example) < 1e-5 * length,
+                "row {row}"
+            );
+            assert!(
+                clip.is_none_or(|c| norm(example) <= c),
+                "row {row} {clip:?}"
+            );
+        }
+        let sum = clipped_gradient_sum(&model, &adapter, &features, &rows, &bounds).unwrap();
+        assert_eq!(totals.clipped, sum.totals.clipped);
+        assert!((totals.loss - sum.totals.loss).abs() < 1e-12 * sum.totals.loss);
+        if clip == Some(3.0) {
+            assert!(
+                (1..21).contains(&totals.clipped),
+                "{totals:?} has both cases"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_error_of_the_sink_ends_the_computation() {
+    let (model, adapter, features) = setup(full_config(), 21, 17);
+    let rows: Vec<usize> = (0..21).collect();
+    let mut calls = 0;
+    let stopped = for_each_clipped(&model, &adapter, &features, &rows, &Bounds::none(), |_| {
+        calls += 1;
+        Err(TrainingError::NoData("enough".to_owned()))
+    });
+    assert!(matches!(stopped, Err(TrainingError::NoData(_))));
+    assert_eq!(calls, 1);
 }
 
 #[test]
 fn selecting_a_share_keeps_its_examples() {
     let (model, adapter, features) = setup(full_config(), 9, 15);
     let share = features.select(&[7, 1, 4]).unwrap();
-    let a = clipped_gradient_sum(&model, &adapter, &features, &[7, 4], None).unwrap();
-    let b = clipped_gradient_sum(&model, &adapter, &share, &[0, 2], None).unwrap();
+    let a = clipped_gradient_sum(&model, &adapter, &features, &[7, 4], &Bounds::none()).unwrap();
+    let b = clipped_gradient_sum(&model, &adapter, &share, &[0, 2], &Bounds::none()).unwrap();
     assert_eq!(a, b);
     assert!(features.select(&[9]).is_err());
 }
@@ -157,7 +227,7 @@ proptest! {
         let rows: Vec<usize> = (0..12).collect();
         let fewer: Vec<usize> = rows.iter().copied().filter(|r| *r != left_out).collect();
         let sum = |rows: &[usize]| {
-            clipped_gradient_sum(&model, &adapter, &features, rows, Some(clip)).unwrap().gradient
+            clipped_gradient_sum(&model, &adapter, &features, rows, &bounds(Some(clip))).unwrap().gradient
         };
         let moved = distance(&sum(&rows), &sum(&fewer));
         prop_assert!(moved <= clip * (1.0 + 1e-5), "{} over {}", moved, clip);

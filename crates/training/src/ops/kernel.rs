@@ -35,7 +35,7 @@ macro_rules! kernel {
         }
     };
 }
-pub(super) use kernel;
+pub(crate) use kernel;
 
 /// `e^x`, relative error below 2 units in the last place on [-87, 88]; clamped outside.
 #[inline(always)]

@@ -8,7 +8,7 @@
 
 mod attention;
 mod feed_forward;
-mod kernel;
+pub(crate) mod kernel;
 mod linear;
 mod low_rank;
 mod norm;
@@ -39,7 +39,7 @@ fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
 }
 
 /// Calls `f` with the values of a CPU tensor, made contiguous if need be.
-fn with_values<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
+pub(crate) fn with_values<T>(tensor: &Tensor, f: impl FnOnce(&[f32]) -> Result<T>) -> Result<T> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
