@@ -17,6 +17,9 @@ pub enum PrivacyError {
     /// The noise multiplier is not a positive finite number.
     #[error("noise multiplier is {0}; it must be a finite number above 0")]
     NoiseMultiplier(f64),
+    /// A variance is not a positive finite number.
+    #[error("variance is {0}; it must be a finite number above 0")]
+    Variance(f64),
     /// A Rényi order is not above 1.
     #[error("Rényi order is {0}; it must be a finite number above 1")]
     Order(f64),

@@ -27,13 +27,13 @@ pub mod noise;
 pub mod statement;
 mod units;
 
-pub use accountant::{RdpAccountant, SubsampledGaussian, noise_multiplier_for};
+pub use accountant::{Event, RdpAccountant, SubsampledGaussian, noise_multiplier_for};
 pub use budget::{Budget, Ledger};
 pub use error::PrivacyError;
 pub use mechanism::{Mechanism, Noise};
 pub use noise::GaussianSource;
 pub use statement::{Adjacency, PrivacyStatement, PrivacyUnit};
-pub use units::{Delta, Epsilon, NoiseMultiplier, SamplingRate};
+pub use units::{Delta, Epsilon, NoiseMultiplier, SamplingRate, Variance};
 
 /// This crate's results.
 pub type Result<T> = core::result::Result<T, PrivacyError>;

@@ -95,6 +95,13 @@ checked_f64!(
     "finite, above 0"
 );
 
+checked_f64!(
+    /// Variance of integer noise in one coordinate, in squared grid units. Finite and above 0.
+    Variance,
+    |value| value.is_finite() && value > 0.0,
+    "finite, above 0"
+);
+
 impl fmt::Display for Epsilon {
     /// Rounded *up* to four decimals: a printed ε never promises more than was computed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,6 +121,12 @@ impl fmt::Display for Delta {
 }
 
 impl fmt::Display for SamplingRate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+impl fmt::Display for Variance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }

@@ -5,7 +5,8 @@
 //! its series for fractional orders, an upper bound, is replaced where a simpler bound is lower.
 //! A tighter ε comes from privacy-loss-distribution accountants; this one is an upper bound.
 
-use crate::accountant::subsampled_gaussian::{SubsampledGaussian, one_step};
+use crate::accountant::event::Event;
+use crate::accountant::subsampled_gaussian::SubsampledGaussian;
 use crate::error::PrivacyError;
 use crate::units::{Delta, Epsilon, NoiseMultiplier, SamplingRate};
 
@@ -61,21 +62,18 @@ impl RdpAccountant {
     }
 
     /// Adds a mechanism's steps. Order does not matter.
-    pub fn compose(&mut self, mechanism: &SubsampledGaussian) {
-        if mechanism.steps == 0 {
+    pub fn compose<E: Copy + Into<Event>>(&mut self, event: &E) {
+        let event: Event = (*event).into();
+        if event.steps() == 0 {
             return;
         }
         #[expect(
             clippy::cast_precision_loss,
             reason = "beyond 2^53 steps, 1e-16 relative"
         )]
-        let steps = mechanism.steps as f64;
-        let (q, sigma) = (
-            mechanism.sampling_rate.get(),
-            mechanism.noise_multiplier.get(),
-        );
+        let steps = event.steps() as f64;
         for (&order, divergence) in self.orders.iter().zip(&mut self.divergences) {
-            *divergence += steps * one_step(q, sigma, order);
+            *divergence += steps * event.one_step(order);
         }
     }
 
