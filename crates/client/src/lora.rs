@@ -213,7 +213,8 @@ pub fn mechanism_of(
     Ok(mechanism)
 }
 
-/// An adapter of zeros with the shape that a task of these settings trains.
+/// The adapter that a task of these settings starts from: the pretrained encoder unchanged, a head
+/// of zeros.
 ///
 /// # Errors
 /// [`TrainingError`] if the settings do not fit the encoder.
@@ -232,10 +233,7 @@ mod tests {
 
     fn private_config() -> TrainingConfig {
         let mut config = fixture::config();
-        config.privacy = Some(undertone_training::PrivacyConfig {
-            clip_norm: 1.0,
-            noise_multiplier: 1.0,
-        });
+        config.privacy = Some(undertone_training::PrivacyConfig::new(1.0, 1.0));
         config
     }
 

@@ -17,8 +17,8 @@ use rand_core::{Rng, SeedableRng};
 use undertone_privacy::{Delta, Epsilon, SamplingRate, noise_multiplier_for};
 use undertone_training::data::{hold_out, partition, read_corpus, without_near_duplicates};
 use undertone_training::{
-    Depth, Encoder, Features, LabelledTokens, LoraConfig, Metrics, Model, PrivacyConfig,
-    Projection, TextTokenizer, TrainingConfig, evaluate, simulation,
+    Depth, Encoder, Features, LabelledTokens, LoraConfig, LoraVariant, Metrics, Model,
+    PrivacyConfig, Projection, TextTokenizer, TrainingConfig, evaluate, simulation,
 };
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -78,11 +78,9 @@ impl Settings {
                 rank: self.get("rank", 4),
                 alpha: self.get("alpha", 4.0),
                 seed: 1,
+                variant: LoraVariant::Ffa,
             }),
-            privacy: Some(PrivacyConfig {
-                clip_norm: self.get("clip", 1.0),
-                noise_multiplier: sigma.get(),
-            }),
+            privacy: Some(PrivacyConfig::new(self.get("clip", 1.0), sigma.get())),
             sampling_rate,
             local_steps,
             learning_rate: self.get("lr", 2.0),

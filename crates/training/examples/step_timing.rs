@@ -14,8 +14,8 @@ use chacha20::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use undertone_training::dpsgd::{Bounds, clipped_gradient_sum};
 use undertone_training::{
-    Depth, Encoder, Features, LabelledTokens, LoraConfig, Model, Projection, TrainingConfig,
-    evaluate, fixture,
+    Depth, Encoder, Features, LabelledTokens, LoraConfig, LoraVariant, Model, Projection,
+    TrainingConfig, evaluate, fixture,
 };
 
 const LENGTH: usize = 64;
@@ -61,6 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             rank: 4,
             alpha: 16.0,
             seed: 1,
+            variant: LoraVariant::Ffa,
         };
         let config = TrainingConfig {
             sequence_length: LENGTH,

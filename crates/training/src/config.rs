@@ -18,8 +18,20 @@ pub enum Projection {
     Output,
 }
 
-/// LoRA (Hu et al. 2021) with the matrix A frozen (FFA-LoRA, Sun et al. 2024): only B is trained,
-/// so the average of the clients' updates is the update of the averages.
+/// Which of the two matrices of a LoRA update are trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoraVariant {
+    /// FFA-LoRA (Sun et al. 2024): A stays as the seed gives it and B alone is trained, so the
+    /// average of the clients' updates is the update of the averages.
+    #[default]
+    Ffa,
+    /// LoRA as published (Hu et al. 2021): A starts as the seed gives it, B at zero, and both are
+    /// trained. The product of the averaged matrices is not the average of the products.
+    Plain,
+}
+
+/// LoRA (Hu et al. 2021): updates of low rank to frozen projections.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoraConfig {
@@ -31,18 +43,56 @@ pub struct LoraConfig {
     pub rank: usize,
     /// The update is `alpha / rank * x A^T B^T`.
     pub alpha: f64,
-    /// Seed of the frozen matrices A, the same for all clients.
+    /// Seed of the matrices A (frozen, or their start), the same for all clients.
     pub seed: u64,
+    /// What is trained: `ffa` (B alone, the default) or `plain` (A and B).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub variant: LoraVariant,
+}
+
+/// Which trainable tensors share a clip norm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClipGroups {
+    /// All of them (Abadi et al. 2016).
+    #[default]
+    Flat,
+    /// Those of one encoder layer, and those of the head; of G groups each gets
+    /// `clip_norm / sqrt(G)` (`McMahan` et al. 2018, section 3.1).
+    PerLayer,
+    /// Each tensor by itself, with equal shares likewise.
+    PerTensor,
+}
+
+/// Whether a field has the value that it has when it is left out: it is then not written, so that
+/// settings made before the field existed keep their bytes and their digest.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// DP-SGD (Abadi et al. 2016) for one client.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PrivacyConfig {
-    /// The largest L2 norm C of one example's gradient over all trainable values; above 0.
+    /// The largest L2 norm C of one example's gradient over all trainable values; above 0. It is
+    /// the sensitivity of the sum whatever the groups are.
     pub clip_norm: f64,
     /// Standard deviation of the noise on the summed gradients, in units of `clip_norm`; above 0.
     pub noise_multiplier: f64,
+    /// Whether the norm is clipped as a whole (`flat`, the default) or in parts.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub groups: ClipGroups,
+}
+
+impl PrivacyConfig {
+    /// Flat clipping to `clip_norm`, with noise of `noise_multiplier * clip_norm`.
+    pub const fn new(clip_norm: f64, noise_multiplier: f64) -> Self {
+        Self {
+            clip_norm,
+            noise_multiplier,
+            groups: ClipGroups::Flat,
+        }
+    }
 }
 
 /// All hyper-parameters of a task.
@@ -119,7 +169,10 @@ impl TrainingConfig {
             seen.dedup();
             checks.extend([
                 (lora.layers >= 1, "lora.layers must be at least 1"),
-                (lora.rank >= 1, "lora.rank must be at least 1"),
+                (
+                    lora.rank >= 1,
+                    "lora.rank must be at least 1; without updates leave lora out",
+                ),
                 (above_zero(lora.alpha), "lora.alpha must be above 0"),
                 (
                     !seen.is_empty() && seen.len() == lora.projections.len(),
@@ -131,11 +184,13 @@ impl TrainingConfig {
             checks.extend([
                 (
                     above_zero(privacy.clip_norm),
-                    "privacy.clip_norm must be above 0",
+                    "privacy.clip_norm must be above 0; choose about the median norm of an example's \
+                     gradient",
                 ),
                 (
                     above_zero(privacy.noise_multiplier),
-                    "privacy.noise_multiplier must be above 0",
+                    "privacy.noise_multiplier must be above 0; choose one with `undertone calibrate`, \
+                     or leave privacy out",
                 ),
             ]);
         }
@@ -208,6 +263,25 @@ mod tests {
         assert!(TrainingConfig::from_json_bytes(text.as_bytes()).is_err());
     }
 
+    /// Settings from before a field existed have a digest that clients already know.
+    #[test]
+    fn fields_at_their_defaults_are_not_written() {
+        let plain = fixture::config().to_json_bytes().unwrap();
+        let text = String::from_utf8(plain).unwrap();
+        assert!(
+            !text.contains("variant") && !text.contains("groups"),
+            "{text}"
+        );
+        let mut config = fixture::config();
+        config.lora.as_mut().unwrap().variant = LoraVariant::Plain;
+        config.privacy.as_mut().unwrap().groups = ClipGroups::PerLayer;
+        let bytes = config.to_json_bytes().unwrap();
+        let text = String::from_utf8(bytes.clone()).unwrap();
+        assert!(text.contains(r#""variant":"plain""#), "{text}");
+        assert!(text.contains(r#""groups":"per_layer""#), "{text}");
+        assert_eq!(TrainingConfig::from_json_bytes(&bytes).unwrap(), config);
+    }
+
     #[test]
     fn each_range_is_checked() {
         let broken: [fn(&mut TrainingConfig); 9] = [
@@ -219,10 +293,7 @@ mod tests {
             |c| c.learning_rate = f64::NAN,
             |c| c.momentum = 1.0,
             |c| {
-                c.privacy = Some(PrivacyConfig {
-                    clip_norm: 0.0,
-                    noise_multiplier: 1.0,
-                });
+                c.privacy = Some(PrivacyConfig::new(0.0, 1.0));
             },
             |c| {
                 if let Some(lora) = &mut c.lora {
@@ -241,10 +312,7 @@ mod tests {
     #[test]
     fn the_schedule_counts_all_steps() {
         let mut config = fixture::config();
-        config.privacy = Some(PrivacyConfig {
-            clip_norm: 1.0,
-            noise_multiplier: 0.8,
-        });
+        config.privacy = Some(PrivacyConfig::new(1.0, 0.8));
         config.local_steps = 5;
         let schedule = config.privacy_schedule(8).unwrap();
         assert_eq!(schedule.steps, 40);

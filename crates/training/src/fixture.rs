@@ -15,7 +15,7 @@ use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
-use crate::config::{LoraConfig, PrivacyConfig, Projection, TrainingConfig};
+use crate::config::{LoraConfig, LoraVariant, PrivacyConfig, Projection, TrainingConfig};
 use crate::error::{Result, TrainingError};
 use crate::features::{Features, LabelledTokens};
 use crate::model::{BertConfig, Encoder, Model};
@@ -39,11 +39,9 @@ pub fn config() -> TrainingConfig {
             rank: 2,
             alpha: 4.0,
             seed: 1,
+            variant: LoraVariant::Ffa,
         }),
-        privacy: Some(PrivacyConfig {
-            clip_norm: 1.0,
-            noise_multiplier: 0.5,
-        }),
+        privacy: Some(PrivacyConfig::new(1.0, 0.5)),
         sampling_rate: 0.5,
         local_steps: 4,
         learning_rate: 0.5,

@@ -20,7 +20,9 @@ pub mod tokenize;
 pub mod train;
 mod workers;
 
-pub use config::{LoraConfig, PrivacyConfig, PrivacySchedule, Projection, TrainingConfig};
+pub use config::{
+    ClipGroups, LoraConfig, LoraVariant, PrivacyConfig, PrivacySchedule, Projection, TrainingConfig,
+};
 pub use error::{Result, TrainingError};
 pub use features::{Features, LabelledTokens};
 pub use metrics::Metrics;

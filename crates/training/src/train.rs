@@ -98,10 +98,7 @@ impl<R: CryptoRng> LocalTrainer<R> {
         let model = Arc::clone(&self.model);
         let config = model.config();
         model.check(global)?;
-        let bounds = match &config.privacy {
-            Some(privacy) => Bounds::flat(privacy.clip_norm)?,
-            None => Bounds::none(),
-        };
+        let bounds = Bounds::of(config.privacy.as_ref(), global)?;
         let mut optimizer = Optimizer::new(config, self.features.len(), global.len());
         let mut values = global.values().to_vec();
         let (mut loss, mut drawn) = (0.0, 0_usize);

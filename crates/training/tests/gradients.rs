@@ -6,6 +6,7 @@
     reason = "small counts"
 )]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chacha20::ChaCha20Rng;
@@ -14,7 +15,8 @@ use rand_core::{Rng, SeedableRng};
 use undertone_protocol::adapter::Adapter;
 use undertone_training::dpsgd::{Bounds, clipped_gradient_sum, for_each_clipped};
 use undertone_training::{
-    Features, LoraConfig, Model, Projection, TrainingConfig, TrainingError, evaluate, fixture,
+    ClipGroups, Features, LoraConfig, LoraVariant, Model, PrivacyConfig, Projection,
+    TrainingConfig, TrainingError, evaluate, fixture,
 };
 
 /// Every projection of both layers, so that every backward path is walked.
@@ -31,9 +33,19 @@ fn full_config() -> TrainingConfig {
             rank: 2,
             alpha: 4.0,
             seed: 3,
+            variant: LoraVariant::Ffa,
         }),
         ..fixture::config()
     }
+}
+
+/// The same with A trained as well.
+fn plain_config() -> TrainingConfig {
+    let mut config = full_config();
+    if let Some(lora) = &mut config.lora {
+        lora.variant = LoraVariant::Plain;
+    }
+    config
 }
 
 /// A model, an adapter away from zero, and features.
@@ -62,7 +74,7 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
 
 #[test]
 fn every_trainable_value_matches_finite_differences() {
-    for config in [full_config(), fixture::config().head_only()] {
+    for config in [full_config(), plain_config(), fixture::config().head_only()] {
         let (model, adapter, features) = setup(config, 6, 11);
         let rows: Vec<usize> = (0..features.len()).collect();
         let sum =
@@ -97,7 +109,7 @@ fn every_trainable_value_matches_finite_differences() {
 
 #[test]
 fn the_clipped_sum_is_the_loop_over_single_examples() {
-    let (model, adapter, features) = setup(full_config(), 21, 12);
+    let (model, adapter, features) = setup(plain_config(), 21, 12);
     let rows: Vec<usize> = (0..features.len()).collect();
     for clip in [None, Some(0.5), Some(5.0)] {
         let together =
@@ -145,6 +157,83 @@ fn an_empty_sample_sums_to_zero() {
         (norm(&sum.gradient), sum.totals.loss, sum.totals.clipped),
         (0.0, 0.0, 0)
     );
+}
+
+/// What item by item backward passes give, in micro-batches: for every tensor of every example.
+#[test]
+fn micro_batches_give_the_gradients_of_single_examples() {
+    for config in [full_config(), plain_config(), fixture::config().head_only()] {
+        let (model, adapter, features) = setup(config, 19, 18);
+        let rows: Vec<usize> = (0..19).collect();
+        let none = Bounds::none();
+        let mut together: Vec<Vec<f32>> = Vec::new();
+        for_each_clipped(&model, &adapter, &features, &rows, &none, |batch| {
+            together.extend(batch.rows().map(<[f32]>::to_vec));
+            Ok::<(), TrainingError>(())
+        })
+        .unwrap();
+        for (row, together) in together.iter().enumerate() {
+            let alone = clipped_gradient_sum(&model, &adapter, &features, &[row], &none).unwrap();
+            let mut start = 0;
+            for (name, _, values) in adapter.tensors() {
+                let range = start..start + values.len();
+                start = range.end;
+                let alone = &alone.gradient[range.clone()];
+                let batched: Vec<f64> = together[range].iter().copied().map(f64::from).collect();
+                assert!(norm(alone) > 1e-4, "{name} of example {row} has a gradient");
+                let error = distance(alone, &batched) / norm(alone);
+                assert!(error < 1e-4, "{name} of example {row}: {error}");
+            }
+        }
+    }
+}
+
+/// Per layer and per tensor: each group within its share, and as a loop would have it.
+#[test]
+fn groups_of_tensors_are_clipped_apart() {
+    let (model, adapter, features) = setup(plain_config(), 10, 19);
+    let rows: Vec<usize> = (0..10).collect();
+    for (groups, count) in [(ClipGroups::PerLayer, 3.0), (ClipGroups::PerTensor, 18.0)] {
+        let privacy = PrivacyConfig {
+            groups,
+            ..PrivacyConfig::new(1.2, 1.0)
+        };
+        let bounds = Bounds::of(Some(&privacy), &adapter).unwrap();
+        assert!((bounds.sensitivity().unwrap() - 1.2).abs() < 1e-12);
+        let share = 1.2 / f64::sqrt(count);
+        let key = |name: &str| match groups {
+            ClipGroups::PerTensor => name.to_owned(),
+            _ if name.starts_with("encoder") => name[..15].to_owned(),
+            _ => "head".to_owned(),
+        };
+        let squares = |gradient: &[f64]| {
+            let mut squares = BTreeMap::<String, f64>::new();
+            let mut rest = gradient;
+            for (name, _, values) in adapter.tensors() {
+                let (head, tail) = rest.split_at(values.len());
+                *squares.entry(key(name)).or_default() += norm(head).powi(2);
+                rest = tail;
+            }
+            squares
+        };
+        let (mut cut, mut kept) = (0, 0);
+        for row in rows.iter().copied() {
+            let sum = |bounds| {
+                clipped_gradient_sum(&model, &adapter, &features, &[row], bounds)
+                    .unwrap()
+                    .gradient
+            };
+            let (raw, clipped) = (sum(&Bounds::none()), sum(&bounds));
+            for (group, square) in squares(&raw) {
+                let after = squares(&clipped)[&group].sqrt();
+                let expected = square.sqrt().min(share);
+                assert!((after - expected).abs() < 1e-5 * share, "{group}: {after}");
+                cut += usize::from(square.sqrt() > share);
+                kept += usize::from(square.sqrt() <= share);
+            }
+        }
+        assert!(cut > 0 && kept > 0, "both cases occur: {cut} {kept}");
+    }
 }
 
 /// The sink sees, in order, what the sum is made of; micro-batches change nothing.

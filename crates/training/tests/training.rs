@@ -99,10 +99,7 @@ fn the_same_generator_gives_the_same_update_and_another_one_another() {
 #[test]
 fn noise_is_added_to_empty_batches() {
     let mut config = fixture::config();
-    config.privacy = Some(PrivacyConfig {
-        clip_norm: 0.8,
-        noise_multiplier: 2.0,
-    });
+    config.privacy = Some(PrivacyConfig::new(0.8, 2.0));
     config.sampling_rate = 1e-12;
     config.learning_rate = 1e-11;
     config.momentum = 0.0;

@@ -8,7 +8,7 @@ use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::threshold::{Rule, default_corruptions};
 use undertone_server::schedule::ScheduleSettings;
 use undertone_server::store::{GraphSettings, TaskSettings};
-use undertone_training::{LoraConfig, PrivacyConfig, Projection, TrainingConfig};
+use undertone_training::{LoraConfig, LoraVariant, PrivacyConfig, Projection, TrainingConfig};
 
 use crate::error::CliError;
 
@@ -76,11 +76,9 @@ impl Settings {
                 rank: 4,
                 alpha: 4.0,
                 seed: 1,
+                variant: LoraVariant::Ffa,
             }),
-            privacy: Some(PrivacyConfig {
-                clip_norm: 1.0,
-                noise_multiplier,
-            }),
+            privacy: Some(PrivacyConfig::new(1.0, noise_multiplier)),
             sampling_rate: SAMPLING_RATE,
             local_steps: LOCAL_STEPS,
             learning_rate: 2.0,

@@ -5,6 +5,7 @@
 
 use undertone_protocol::adapter::Adapter;
 
+use crate::config::{ClipGroups, PrivacyConfig};
 use crate::error::{Result, TrainingError};
 use crate::ops::kernel::kernel;
 
@@ -17,15 +18,24 @@ const ROUNDED: f64 = 1.0 - 1.0 / 8_388_608.0;
 
 /// The largest L2 norms of one example's gradient.
 ///
-/// Tensors of the adapter fall into groups with a bound C_g each (McMahan et al. 2018, "Learning
+/// Tensors of the adapter fall into groups with a bound `C_g` each (`McMahan` et al. 2018, "Learning
 /// differentially private recurrent language models", section 3.1); one group is flat clipping
-/// (Abadi et al. 2016). One example moves the clipped sum by at most the root of the sum of C_g².
+/// (Abadi et al. 2016). One example moves the clipped sum by at most the root of the sum of `C_g²`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bounds {
     /// The group of each tensor in canonical order; empty if there is one group for all.
     groups: Vec<usize>,
     /// The bound of each group; empty if nothing is clipped.
     norms: Vec<f64>,
+}
+
+/// The layer that a tensor belongs to: `encoder.layer.3` and the like, or everything else.
+fn layer(tensor: &str) -> &str {
+    let number = tensor.strip_prefix("encoder.layer.");
+    match number.and_then(|rest| rest.find('.')) {
+        Some(end) => &tensor[.."encoder.layer.".len() + end],
+        None => "",
+    }
 }
 
 /// What clipping did to one example.
@@ -97,6 +107,21 @@ impl Bounds {
                 .flat_map(|c| vec![c / share; names.len()])
                 .collect(),
         })
+    }
+
+    /// The bounds of a task's settings for its adapter.
+    ///
+    /// # Errors
+    /// As for [`Self::flat`].
+    pub fn of(privacy: Option<&PrivacyConfig>, adapter: &Adapter) -> Result<Self> {
+        match privacy {
+            None => Ok(Self::none()),
+            Some(privacy) => match privacy.groups {
+                ClipGroups::Flat => Self::flat(privacy.clip_norm),
+                ClipGroups::PerLayer => Self::grouped(privacy.clip_norm, adapter, layer),
+                ClipGroups::PerTensor => Self::grouped(privacy.clip_norm, adapter, |name| name),
+            },
+        }
     }
 
     /// By how much one example more or less moves the clipped sum, in L2 norm; `None` without
@@ -229,8 +254,8 @@ mod tests {
     #[test]
     fn groups_are_clipped_apart_and_their_squares_add_up() {
         let adapter = adapter();
-        let layer = |name| str::split(name, '.').next().unwrap_or_default();
-        let bounds = Bounds::grouped(2.0_f64.sqrt(), &adapter, layer).unwrap();
+        let first = |name| str::split(name, '.').next().unwrap_or_default();
+        let bounds = Bounds::grouped(2.0_f64.sqrt(), &adapter, first).unwrap();
         // Two groups of bound 1: the first has norm 5, the second 0.5.
         let mut scales = [0.0; 3];
         assert_eq!(
@@ -247,6 +272,14 @@ mod tests {
         );
         let other = Adapter::new(BTreeMap::from([("a".to_owned(), (vec![1], vec![0.0]))]));
         assert!(bounds.check(&other.unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_tensor_belongs_to_its_layer_or_to_the_head() {
+        let tensor = "encoder.layer.11.attention.self.query.lora_B.weight";
+        assert_eq!(layer(tensor), "encoder.layer.11");
+        assert_ne!(layer(&tensor.replace("11", "1")), layer(tensor));
+        assert_eq!(layer("classifier.weight"), layer("classifier.bias"));
     }
 
     #[test]

@@ -81,10 +81,7 @@ mod tests {
     #[allow(clippy::cast_precision_loss)]
     fn noise_has_the_stated_deviation_even_for_an_empty_sample() {
         let mut config = fixture::config();
-        config.privacy = Some(PrivacyConfig {
-            clip_norm: 2.0,
-            noise_multiplier: 1.5,
-        });
+        config.privacy = Some(PrivacyConfig::new(2.0, 1.5));
         config.sampling_rate = 0.1;
         config.learning_rate = 1.0;
         config.momentum = 0.0;

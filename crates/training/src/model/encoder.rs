@@ -12,6 +12,7 @@ use crate::config::Projection;
 use crate::error::{Result, TrainingError};
 use crate::ops::{
     AttentionShape, Linear, add_layer_norm, attention, feed_forward, linear, low_rank_add,
+    low_rank_down,
 };
 use crate::workers::Workers;
 
@@ -30,11 +31,28 @@ impl fmt::Debug for Encoder {
     }
 }
 
-/// The LoRA update of one projection: the frozen A and B as `[batch or 1, hidden, rank]`.
+/// The LoRA update of one projection: A, and B as `[batch or 1, hidden, rank]`.
 pub(crate) struct Update<'a> {
     pub(crate) projection: Projection,
-    pub(crate) a: &'a Arc<Linear>,
+    pub(crate) a: DownProjection<'a>,
     pub(crate) b: &'a Tensor,
+}
+
+/// The matrix A of an update, with its constant factor `alpha / rank`.
+pub(crate) enum DownProjection<'a> {
+    /// Frozen; the factor is in its entries.
+    Frozen(&'a Arc<Linear>),
+    /// Trained, as `[batch or 1, rank, hidden]`, and the factor.
+    Trained(&'a Tensor, f32),
+}
+
+impl DownProjection<'_> {
+    fn apply(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        match self {
+            Self::Frozen(a) => linear(x, a),
+            Self::Trained(a, scale) => low_rank_down(x, a, *scale),
+        }
+    }
 }
 
 impl Encoder {
@@ -151,7 +169,7 @@ impl Encoder {
         let project = |x: &Tensor, weights: &Arc<Linear>, projection: Projection| {
             let y = linear(x, weights)?;
             match updates.iter().find(|u| u.projection == projection) {
-                Some(update) => low_rank_add(&y, &linear(x, update.a)?, update.b),
+                Some(update) => low_rank_add(&y, &update.a.apply(x)?, update.b),
                 None => Ok(y),
             }
         };

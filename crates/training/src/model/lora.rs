@@ -1,4 +1,4 @@
-//! Where LoRA updates sit, and their frozen matrices A.
+//! Where LoRA updates sit, and their matrices A as the seed gives them.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use chacha20::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use sha2::{Digest, Sha256};
 
-use crate::config::{LoraConfig, Projection};
+use crate::config::{LoraConfig, LoraVariant, Projection};
 use crate::error::{Result, TrainingError};
 use crate::ops::Linear;
 
@@ -16,20 +16,52 @@ pub(crate) struct Site {
     pub(crate) layer: usize,
     pub(crate) projection: Projection,
     /// The trainable matrix B, `[hidden, rank]`, under this name.
-    pub(crate) name: String,
-    /// The frozen matrix A, `[rank, hidden]`, times `alpha / rank`.
-    pub(crate) a: Arc<Linear>,
+    pub(crate) b: String,
+    pub(crate) a: Factor,
+    rank: usize,
 }
 
-/// The name of the trainable matrix B of a projection.
-fn name(layer: usize, projection: Projection) -> String {
+/// The matrix A of a site, `[rank, hidden]`.
+pub(crate) enum Factor {
+    /// Never trained; its entries are multiplied by `alpha / rank`.
+    Frozen(Arc<Linear>),
+    /// Trained under this name.
+    Trained {
+        name: String,
+        /// Where training starts.
+        initial: Vec<f32>,
+        /// `alpha / rank`.
+        scale: f32,
+    },
+}
+
+impl Site {
+    /// The trainable tensors of this site at the start: name, shape and values.
+    pub(crate) fn tensors(
+        &self,
+        hidden: usize,
+    ) -> impl Iterator<Item = (String, (Vec<usize>, Vec<f32>))> {
+        let zeros = vec![0.0; hidden * self.rank];
+        let b = (self.b.clone(), (vec![hidden, self.rank], zeros));
+        let a = match &self.a {
+            Factor::Frozen(_) => None,
+            Factor::Trained { name, initial, .. } => {
+                Some((name.clone(), (vec![self.rank, hidden], initial.clone())))
+            }
+        };
+        [Some(b), a].into_iter().flatten()
+    }
+}
+
+/// The name of a trainable matrix of a projection: `lora_A` or `lora_B`.
+fn name(layer: usize, projection: Projection, matrix: &str) -> String {
     let path = match projection {
         Projection::Query => "self.query",
         Projection::Key => "self.key",
         Projection::Value => "self.value",
         Projection::Output => "output.dense",
     };
-    format!("encoder.layer.{layer}.attention.{path}.lora_B.weight")
+    format!("encoder.layer.{layer}.attention.{path}.{matrix}.weight")
 }
 
 /// All updates of a configuration, in layer order.
@@ -49,36 +81,53 @@ pub(crate) fn sites(config: &LoraConfig, hidden: usize, layers: usize) -> Result
     let mut sites = Vec::new();
     for layer in first..layers {
         for &projection in &config.projections {
-            let name = name(layer, projection);
-            let a = frozen_a(config, &name, hidden);
+            let b = name(layer, projection, "lora_B");
+            let scale = scale(config);
+            let a = match config.variant {
+                LoraVariant::Ffa => Factor::Frozen(Arc::new(Linear::new(
+                    hidden,
+                    random_a(config, &b, hidden, scale),
+                    Vec::new(),
+                ))),
+                LoraVariant::Plain => Factor::Trained {
+                    name: name(layer, projection, "lora_A"),
+                    initial: random_a(config, &b, hidden, 1.0),
+                    #[allow(clippy::cast_possible_truncation, reason = "a factor of f32 values")]
+                    scale: scale as f32,
+                },
+            };
             sites.push(Site {
                 layer,
                 projection,
-                name,
+                b,
                 a,
+                rank: config.rank,
             });
         }
     }
     Ok(sites)
 }
 
-/// A's entries: uniform with variance `1 / hidden`, so `x A^T` has the scale of one entry of `x`.
+/// The constant factor of an update, `alpha / rank`.
+#[allow(clippy::cast_precision_loss, reason = "ranks are far below 2^52")]
+fn scale(config: &LoraConfig) -> f64 {
+    config.alpha / config.rank as f64
+}
+
+/// A's entries times `factor`: uniform with variance `1 / hidden`, so `x A^T` has the scale of one
+/// entry of `x`. `site` is the name of the site's matrix B, whatever is trained.
 ///
 /// Uniform numbers come from ChaCha20 by exact arithmetic alone, so every machine draws the same
 /// matrix; a normal distribution would go through a libm that may differ.
-fn frozen_a(config: &LoraConfig, name: &str, hidden: usize) -> Arc<Linear> {
+fn random_a(config: &LoraConfig, site: &str, hidden: usize, factor: f64) -> Vec<f32> {
     let seed = Sha256::new()
         .chain_update(b"undertone lora A v1")
         .chain_update(config.seed.to_le_bytes())
-        .chain_update(name.as_bytes())
+        .chain_update(site.as_bytes())
         .finalize();
     let mut rng = ChaCha20Rng::from_seed(seed.into());
-    #[allow(
-        clippy::cast_precision_loss,
-        reason = "ranks and widths are far below 2^24"
-    )]
-    let (rank, width) = (config.rank as f64, hidden as f64);
-    let scale = config.alpha / rank * (3.0 / width).sqrt();
+    #[allow(clippy::cast_precision_loss, reason = "widths are far below 2^52")]
+    let scale = factor * (3.0 / hidden as f64).sqrt();
     let uniform = |rng: &mut ChaCha20Rng| {
         // 24 bits, centred: one of 2^24 equally likely values in (-1, 1).
         let unit = (f64::from(rng.next_u32() >> 8) + 0.5) / f64::from(1_u32 << 23) - 1.0;
@@ -86,10 +135,9 @@ fn frozen_a(config: &LoraConfig, name: &str, hidden: usize) -> Arc<Linear> {
         let value = (unit * scale) as f32;
         value
     };
-    let values = (0..config.rank * hidden)
+    (0..config.rank * hidden)
         .map(|_| uniform(&mut rng))
-        .collect();
-    Arc::new(Linear::new(hidden, values, Vec::new()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -101,7 +149,10 @@ mod tests {
         let mut eye = vec![0.0_f32; hidden * hidden];
         (0..hidden).for_each(|i| eye[i * hidden + i] = 1.0);
         let eye = candle_core::Tensor::from_vec(eye, (hidden, hidden), &candle_core::Device::Cpu);
-        crate::ops::linear(&eye.unwrap(), &site.a)
+        let Factor::Frozen(a) = &site.a else {
+            panic!("A is trained");
+        };
+        crate::ops::linear(&eye.unwrap(), a)
             .and_then(|t| t.flatten_all())
             .and_then(|t| t.to_vec1())
             .unwrap()
@@ -138,6 +189,32 @@ mod tests {
         let variance = a.iter().map(|x| f64::from(x * x)).sum::<f64>() / a.len() as f64;
         // 3072 draws: the relative standard error of a uniform's variance is 0.9/sqrt(3072).
         assert!((variance * 384.0 - 1.0).abs() < 0.08, "{variance}");
+    }
+
+    /// Trained or frozen, A starts from the same numbers; `alpha / rank` is inside the frozen one.
+    #[test]
+    fn both_variants_start_from_the_same_matrices() {
+        let ffa = fixture::config().lora.unwrap();
+        let plain = LoraConfig {
+            variant: LoraVariant::Plain,
+            ..ffa.clone()
+        };
+        let (frozen, trained) = (sites(&ffa, 64, 2).unwrap(), sites(&plain, 64, 2).unwrap());
+        assert_eq!(frozen.len(), trained.len());
+        for (frozen, trained) in frozen.iter().zip(&trained) {
+            let tensors: Vec<_> = trained.tensors(64).collect();
+            assert_eq!(tensors.len(), 2, "A and B");
+            let (name, (shape, initial)) = &tensors[1];
+            assert_eq!(*name, tensors[0].0.replace("lora_B", "lora_A"));
+            assert_eq!(shape, &[2, 64]);
+            assert!(tensors[0].1.1.iter().all(|b| *b == 0.0));
+            // alpha / rank = 2. `values` is transposed: it is the image of the identity.
+            let frozen = values(frozen, 64);
+            for (i, a) in initial.iter().enumerate() {
+                let (row, column) = (i / 64, i % 64);
+                assert!((frozen[column * 2 + row] - 2.0 * a).abs() < 1e-6);
+            }
+        }
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub(crate) use head::cross_entropy;
 use crate::config::TrainingConfig;
 use crate::error::{Result, TrainingError};
 use crate::features::Features;
-use encoder::Update;
-use lora::Site;
+use encoder::{DownProjection, Update};
+use lora::{Factor, Site};
 
 /// How far the frozen part of a model reaches: what its features are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,11 +69,8 @@ impl Model {
             None => Vec::new(),
         };
         let mut tensors = head::tensors(&config, hidden);
-        if let Some(lora) = &config.lora {
-            for site in &sites {
-                let zeros = vec![0.0; hidden * lora.rank];
-                tensors.insert(site.name.clone(), (vec![hidden, lora.rank], zeros));
-            }
+        for site in &sites {
+            tensors.extend(site.tensors(hidden));
         }
         Ok(Self {
             encoder,
@@ -93,8 +90,9 @@ impl Model {
         &self.config
     }
 
-    /// The starting point: every trainable value is zero, so the model says every class is as
-    /// likely as any other and the encoder is the pretrained one.
+    /// The starting point: the head and every matrix B are zero, so the model says every class is as
+    /// likely as any other and the encoder is the pretrained one. A trained matrix A starts as the
+    /// task's seed gives it.
     pub fn initial_adapter(&self) -> Adapter {
         self.initial.clone()
     }
@@ -149,11 +147,16 @@ impl Model {
                         .iter()
                         .filter(|site| site.layer == index)
                         .map(|site| {
-                            let b = head::get(parameters, &site.name)?;
+                            let a = match &site.a {
+                                Factor::Frozen(a) => DownProjection::Frozen(a),
+                                Factor::Trained { name, scale, .. } => {
+                                    DownProjection::Trained(head::get(parameters, name)?, *scale)
+                                }
+                            };
                             Ok(Update {
                                 projection: site.projection,
-                                a: &site.a,
-                                b,
+                                a,
+                                b: head::get(parameters, &site.b)?,
                             })
                         })
                         .collect::<Result<Vec<_>>>()?;

@@ -7,7 +7,7 @@ use super::{tensor, values, with_values};
 
 kernel! {
     /// `y += u C` for each token: `columns` C is `[rank, output]`, `u` `[length, rank]`.
-    fn add_columns(columns: &'a [f32], u: &'a [f32], rank: usize, y: &'a mut [f32]) {
+    pub(super) fn add_columns(columns: &'a [f32], u: &'a [f32], rank: usize, y: &'a mut [f32]) {
         let output = columns.len() / rank;
         for (y, u) in y.chunks_exact_mut(output).zip(u.chunks_exact(rank)) {
             for (u, column) in u.iter().zip(columns.chunks_exact(output)) {
@@ -18,8 +18,8 @@ kernel! {
 }
 
 kernel! {
-    /// `out = g C^T` for each token.
-    fn project(columns: &'a [f32], grad: &'a [f32], output: usize, out: &'a mut [f32]) {
+    /// `out = g C^T` for each token: `columns` C is `[rank, output]`, `grad` `[length, output]`.
+    pub(super) fn project(columns: &'a [f32], grad: &'a [f32], output: usize, out: &'a mut [f32]) {
         let rank = columns.len() / output;
         for (g, out) in grad.chunks_exact(output).zip(out.chunks_exact_mut(rank)) {
             for (out, column) in out.iter_mut().zip(columns.chunks_exact(output)) {
@@ -30,8 +30,8 @@ kernel! {
 }
 
 kernel! {
-    /// `columns += u^T g`, summed over the tokens.
-    fn accumulate(u: &'a [f32], grad: &'a [f32], output: usize, columns: &'a mut [f32]) {
+    /// `columns += u^T g`, summed over the tokens: `u` is `[length, rank]`.
+    pub(super) fn accumulate(u: &'a [f32], grad: &'a [f32], output: usize, columns: &'a mut [f32]) {
         let rank = columns.len() / output;
         for (u, g) in u.chunks_exact(rank).zip(grad.chunks_exact(output)) {
             for (u, column) in u.iter().zip(columns.chunks_exact_mut(output)) {

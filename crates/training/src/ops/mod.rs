@@ -11,6 +11,7 @@ mod feed_forward;
 pub(crate) mod kernel;
 mod linear;
 mod low_rank;
+mod low_rank_down;
 mod norm;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ pub(crate) use attention::{AttentionShape, attention};
 pub(crate) use feed_forward::{FeedForward, feed_forward};
 pub(crate) use linear::{Linear, linear};
 pub(crate) use low_rank::low_rank_add;
+pub(crate) use low_rank_down::low_rank_down;
 pub(crate) use norm::{Norm, add_layer_norm};
 
 use candle_core::backend::BackendStorage;

@@ -245,6 +245,26 @@ fn low_rank_add_matches_with_own_and_with_shared_matrices() {
 }
 
 #[test]
+fn low_rank_down_matches_with_own_and_with_shared_matrices() {
+    let mut random = Random::new(7);
+    let rank = 4;
+    for copies in [BATCH, 1] {
+        let variables = [
+            random.var(&[BATCH, LENGTH, HIDDEN]),
+            random.var(&[copies, rank, HIDDEN]),
+        ];
+        check(
+            &variables,
+            |t| low_rank_down(&t[0], &t[1], 0.75),
+            |t| t[0].broadcast_matmul(&t[1].transpose(1, 2)?.contiguous()?)? * 0.75,
+        );
+    }
+    let x = random.var(&[BATCH, LENGTH, HIDDEN]);
+    let a = random.var(&[2, rank, HIDDEN]);
+    assert!(low_rank_down(&x, &a, 1.0).is_err(), "neither one nor BATCH");
+}
+
+#[test]
 fn an_untracked_input_records_no_graph() {
     let mut random = Random::new(6);
     let (weights, ..) = random.linear(HIDDEN, 10);
