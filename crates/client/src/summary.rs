@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 use undertone_privacy::accountant::rdp;
-use undertone_privacy::{Adjacency, Ledger, PrivacyStatement, PrivacyUnit};
+use undertone_privacy::{Adjacency, Ledger, PrivacyStatement, PrivacyUnit, View};
 
 use crate::policy::DeclineReason;
 
@@ -94,6 +94,8 @@ impl Privacy {
                     delta: ledger.budget().delta,
                     adjacency: Adjacency::AddOrRemoveOne,
                     unit: PrivacyUnit::Example,
+                    // Charged when the input is sent, whatever becomes of the round.
+                    view: Some(View::Aggregator),
                     accountant: rdp::NAME.to_owned(),
                     mechanism: entries.join(", and "),
                 })

@@ -1,21 +1,69 @@
 //! The ledger of one data owner: what was spent, and what still fits.
 //!
+//! A ledger is a privacy [filter](crate::filter): its Rényi order is fixed by the first spend, so
+//! that mechanisms may be chosen by what earlier ones released. The ε that it states is the least
+//! over all orders while everything was one mechanism, and that of its own order from then on.
+//!
 //! Arithmetic only. Whoever keeps a ledger must make a spend durable *before* anything computed
 //! from the data leaves the machine: a crash then costs budget, never privacy.
 
 use serde::{Deserialize, Serialize};
 
-use crate::accountant::{RdpAccountant, SubsampledGaussian};
+use crate::accountant::{Event, RdpAccountant, SubsampledGaussian};
 use crate::error::PrivacyError;
+use crate::filter::Filter;
+use crate::statement::PrivacyUnit;
 use crate::units::{Delta, Epsilon};
 
 /// The most that a data owner is ready to spend on one data set.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Budget {
     /// Total ε over all rounds, of all tasks, that touch the data set.
     pub epsilon: Epsilon,
     /// The one δ at which every ε of this ledger is stated.
     pub delta: Delta,
+}
+
+impl Budget {
+    /// Checks that the budget means something: an ε of 0 allows nothing, and a δ of one over the
+    /// number of units or more is kept by a mechanism that publishes one of them.
+    ///
+    /// `units` is how many units (examples, or clients) there are, where that is known.
+    ///
+    /// # Errors
+    /// [`PrivacyError::NothingAllowed`], [`PrivacyError::DeltaTooLarge`].
+    pub fn check(&self, unit: PrivacyUnit, units: Option<u64>) -> Result<(), PrivacyError> {
+        if self.epsilon.get() <= 0.0 {
+            return Err(PrivacyError::NothingAllowed);
+        }
+        match units {
+            Some(units) => check_delta(self.delta, unit, units),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Checks that δ is below one over the number of units: a mechanism that publishes one of `units`
+/// records at random, and nothing else, is (0, 1/`units`)-differentially private.
+///
+/// # Errors
+/// [`PrivacyError::DeltaTooLarge`] says what to choose.
+pub fn check_delta(delta: Delta, unit: PrivacyUnit, units: u64) -> Result<(), PrivacyError> {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "beyond 2^53 records, 1e-16 relative"
+    )]
+    let count = units.max(1) as f64;
+    if delta.get() * count >= 1.0 {
+        return Err(PrivacyError::DeltaTooLarge {
+            delta: delta.get(),
+            unit,
+            units,
+            at_most: 0.1 / count,
+        });
+    }
+    Ok(())
 }
 
 /// What was spent on one data set, for one unit of privacy, against its [`Budget`].
@@ -26,48 +74,99 @@ pub struct Budget {
 /// JSON readers may be off by one unit in the last place on long decimals unless they are asked
 /// to be exact (`serde_json` with `float_roundtrip`). The ε is the same to 15 digits either way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(from = "LedgerRecord", into = "LedgerRecord")]
+#[serde(try_from = "LedgerRecord", into = "LedgerRecord")]
 pub struct Ledger {
     budget: Budget,
-    entries: Vec<SubsampledGaussian>,
+    entries: Vec<Event>,
     spent: RdpAccountant,
+    filter: Option<Filter>,
 }
 
-/// The ledger's stored form.
+/// An event as it is read back: ledgers and journals of earlier versions hold the parameters of the
+/// subsampled Gaussian mechanism, without a `kind`. Written, it is an [`Event`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(from = "AnyEvent", into = "Event")]
+pub struct StoredEvent(pub Event);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AnyEvent {
+    Tagged(Event),
+    Bare(SubsampledGaussian),
+}
+
+impl From<AnyEvent> for StoredEvent {
+    fn from(event: AnyEvent) -> Self {
+        match event {
+            AnyEvent::Tagged(event) => Self(event),
+            AnyEvent::Bare(gaussian) => Self(gaussian.into()),
+        }
+    }
+}
+
+impl From<StoredEvent> for Event {
+    fn from(stored: StoredEvent) -> Self {
+        stored.0
+    }
+}
+
+/// The ledger's stored form. Those of earlier versions have no order: it then follows from the
+/// first entry, as it does for the first spend of a new one.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LedgerRecord {
     budget: Budget,
-    entries: Vec<SubsampledGaussian>,
+    entries: Vec<StoredEvent>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    order: Option<f64>,
 }
 
-impl From<LedgerRecord> for Ledger {
-    fn from(record: LedgerRecord) -> Self {
-        let mut ledger = Self::new(record.budget);
-        for entry in &record.entries {
-            ledger.add(entry);
+impl TryFrom<LedgerRecord> for Ledger {
+    type Error = PrivacyError;
+
+    fn try_from(record: LedgerRecord) -> Result<Self, PrivacyError> {
+        let mut ledger = match record.order {
+            Some(order) => Self::at_order(record.budget, order)?,
+            None => Self::new(record.budget),
+        };
+        for entry in record.entries {
+            ledger.add(entry.0);
         }
-        ledger
+        Ok(ledger)
     }
 }
 
 impl From<Ledger> for LedgerRecord {
     fn from(ledger: Ledger) -> Self {
         Self {
+            order: ledger.order(),
             budget: ledger.budget,
-            entries: ledger.entries,
+            entries: ledger.entries.into_iter().map(StoredEvent).collect(),
         }
     }
 }
 
 impl Ledger {
-    /// A ledger on which nothing was spent.
+    /// A ledger on which nothing was spent. Its order is fixed by the first spend.
     pub fn new(budget: Budget) -> Self {
         Self {
             budget,
             entries: Vec::new(),
             spent: RdpAccountant::new(),
+            filter: None,
         }
+    }
+
+    /// A ledger on which nothing was spent, whose filter has this Rényi order: one that is read
+    /// back, and had its order fixed by a first spend long ago.
+    ///
+    /// # Errors
+    /// `order` is not a finite number above 1.
+    pub fn at_order(budget: Budget, order: f64) -> Result<Self, PrivacyError> {
+        Ok(Self {
+            filter: Some(Filter::at_order(budget, order)?),
+            ..Self::new(budget)
+        })
     }
 
     /// The budget.
@@ -75,17 +174,32 @@ impl Ledger {
         self.budget
     }
 
-    /// All that was recorded, equal mechanisms merged.
-    pub fn entries(&self) -> &[SubsampledGaussian] {
+    /// All that was recorded, equal mechanisms merged, in the order of their first appearance.
+    pub fn entries(&self) -> &[Event] {
         &self.entries
     }
 
-    /// ε spent so far, at the budget's δ.
+    /// The Rényi order of the filter; `None` before anything was spent.
+    pub fn order(&self) -> Option<f64> {
+        self.filter.map(|filter| filter.order())
+    }
+
+    /// The Rényi order that the filter has, or will have once `next` is the first spend.
+    pub fn order_for<E: Copy + Into<Event>>(&self, next: &E) -> Option<f64> {
+        let filter = self.filter_for(next).ok()?;
+        Some(filter.order())
+    }
+
+    /// ε spent so far, at the budget's δ: the least over all orders while there is one mechanism,
+    /// and at the filter's order where there are several.
     ///
     /// # Errors
     /// Something recorded by [`Self::record_past`] has no finite ε.
     pub fn spent(&self) -> Result<Epsilon, PrivacyError> {
-        self.spent.epsilon(self.budget.delta)
+        match (&self.filter, self.entries.len()) {
+            (Some(filter), 2..) => filter.epsilon(),
+            _ => self.spent.epsilon(self.budget.delta),
+        }
     }
 
     /// ε after `next`, at the budget's δ. Not spent plus the cost of `next` alone: composition is
@@ -93,17 +207,26 @@ impl Ledger {
     ///
     /// # Errors
     /// Past and next together have no finite ε.
-    pub fn spent_after(&self, next: &SubsampledGaussian) -> Result<Epsilon, PrivacyError> {
-        let mut after = self.spent.clone();
-        after.compose(next);
-        after.epsilon(self.budget.delta)
+    pub fn spent_after<E: Copy + Into<Event>>(&self, next: &E) -> Result<Epsilon, PrivacyError> {
+        let mut after = self.clone();
+        after.add((*next).into());
+        after.spent()
     }
 
     /// Whether `next` would take the total over the budget. A total that is not finite would.
-    pub fn would_exceed(&self, next: &SubsampledGaussian) -> bool {
-        !self
-            .spent_after(next)
-            .is_ok_and(|epsilon| epsilon <= self.budget.epsilon)
+    pub fn would_exceed<E: Copy + Into<Event>>(&self, next: &E) -> bool {
+        match self.filter_for(next) {
+            Ok(filter) => !filter.admits(next),
+            // It releases nothing.
+            Err(_) => false,
+        }
+    }
+
+    /// How many rounds of `next` still fit, if no other mechanism comes between; `u64::MAX` where
+    /// it releases nothing.
+    pub fn rounds_left<E: Copy + Into<Event>>(&self, next: &E) -> u64 {
+        self.filter_for(next)
+            .map_or(u64::MAX, |filter| filter.rounds_left(next))
     }
 
     /// The budget's ε less what was spent, 0 when overspent. A figure to show; whether a round
@@ -121,36 +244,46 @@ impl Ledger {
     ///
     /// # Errors
     /// It would take the total over the budget, or to no finite ε; nothing is then recorded.
-    pub fn spend(&mut self, next: &SubsampledGaussian) -> Result<Epsilon, PrivacyError> {
+    pub fn spend<E: Copy + Into<Event>>(&mut self, next: &E) -> Result<Epsilon, PrivacyError> {
         let after = self.spent_after(next)?;
-        if after > self.budget.epsilon {
+        if self.would_exceed(next) {
             return Err(PrivacyError::BudgetExceeded {
                 would_be: after.get(),
                 budget: self.budget.epsilon.get(),
             });
         }
-        self.add(next);
+        self.add((*next).into());
         Ok(after)
     }
 
     /// Records a release that has happened already, within the budget or not: data used outside
     /// this ledger, or before it was kept.
-    pub fn record_past(&mut self, release: &SubsampledGaussian) {
-        self.add(release);
+    pub fn record_past<E: Copy + Into<Event>>(&mut self, release: &E) {
+        self.add((*release).into());
     }
 
-    fn add(&mut self, mechanism: &SubsampledGaussian) {
-        if mechanism.steps == 0 {
+    fn filter_for<E: Copy + Into<Event>>(&self, next: &E) -> Result<Filter, PrivacyError> {
+        match self.filter {
+            Some(filter) => Ok(filter),
+            None => Filter::for_rounds_of(self.budget, next),
+        }
+    }
+
+    fn add(&mut self, event: Event) {
+        if event.steps() == 0 {
             return;
         }
-        self.spent.compose(mechanism);
-        let same = self.entries.iter_mut().find(|entry| {
-            entry.sampling_rate == mechanism.sampling_rate
-                && entry.noise_multiplier == mechanism.noise_multiplier
-        });
-        match same {
-            Some(entry) => entry.steps = entry.steps.saturating_add(mechanism.steps),
-            None => self.entries.push(*mechanism),
+        self.spent.compose(&event);
+        if let Ok(mut filter) = self.filter_for(&event) {
+            filter.record_past(&event);
+            self.filter = Some(filter);
+        }
+        let mut same = self.entries.iter_mut();
+        match same.find(|entry| entry.is_same_mechanism(&event)) {
+            Some(entry) => {
+                *entry = entry.with_steps(entry.steps().saturating_add(event.steps()));
+            }
+            None => self.entries.push(event),
         }
     }
 }

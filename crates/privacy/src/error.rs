@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::statement::PrivacyUnit;
+
 /// What can be wrong with a privacy parameter, a calibration or a spend.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum PrivacyError {
@@ -67,6 +69,57 @@ pub enum PrivacyError {
         /// The budget's ε.
         budget: f64,
     },
+    /// A budget's ε is 0.
+    #[error(
+        "a budget of epsilon 0 allows no release at all; choose an epsilon above 0, or take no part"
+    )]
+    NothingAllowed,
+    /// δ is one over the number of units or more.
+    #[error(
+        "delta {delta} is not below one over the number of {unit}s ({units}): a mechanism that \
+         publishes one {unit} at random would keep it; choose {at_most:e} or less"
+    )]
+    DeltaTooLarge {
+        /// The δ.
+        delta: f64,
+        /// What the promise is about.
+        unit: PrivacyUnit,
+        /// How many of them there are.
+        units: u64,
+        /// A tenth of one over their number.
+        at_most: f64,
+    },
+    /// A filter was asked for a mechanism that looks at no data.
+    #[error("0 steps or a sampling rate of 0 release nothing: there is nothing to account for")]
+    NothingReleased,
+    /// A plan of equal rounds costs more than its budget.
+    #[error(
+        "{rounds} rounds cost epsilon {}, and the budget is {budget} at delta {delta:e}: it covers \
+         {fits} of them; choose {}{}a budget that covers them",
+        bound(*would_be), rounds_to_choose(*fits), noise_to_choose(*least_noise)
+    )]
+    Overrun {
+        /// The planned rounds.
+        rounds: u64,
+        /// What they would cost; `None` where no ε is finite.
+        would_be: Option<f64>,
+        /// The budget's ε.
+        budget: f64,
+        /// The budget's δ.
+        delta: f64,
+        /// How many rounds it covers.
+        fits: u64,
+        /// The least noise multiplier at which all rounds fit, where noise is set by one.
+        least_noise: Option<f64>,
+    },
+    /// A mechanism makes no promise for a unit of privacy.
+    #[error("the mechanism promises nothing for each {unit}: {reason}")]
+    NoPromise {
+        /// The unit.
+        unit: PrivacyUnit,
+        /// Why not.
+        reason: &'static str,
+    },
     /// A number of a mechanism is outside its range.
     #[error("{name} is {value}; it must be {range}")]
     OutOfRange {
@@ -77,4 +130,23 @@ pub enum PrivacyError {
         /// What it may be, in words.
         range: &'static str,
     },
+}
+
+fn bound(epsilon: Option<f64>) -> String {
+    epsilon.map_or_else(|| "without bound".to_owned(), |epsilon| epsilon.to_string())
+}
+
+fn rounds_to_choose(fits: u64) -> String {
+    match fits {
+        0 => String::new(),
+        1 => "1 round, ".to_owned(),
+        _ => format!("at most {fits} rounds, "),
+    }
+}
+
+fn noise_to_choose(least: Option<f64>) -> String {
+    least.map_or_else(
+        || "more noise, or ".to_owned(),
+        |least| format!("a noise multiplier of {least} or more, or "),
+    )
 }

@@ -7,7 +7,12 @@
 //! - [`accountant`] turns (sampling rate, noise multiplier, steps) into (ε, δ), and back into the
 //!   least noise multiplier that stays within a target ε.
 //! - [`budget`] keeps what one data owner has spent, and says whether a next round still fits.
+//! - [`filter`] is what a ledger asks before each release: it holds where mechanisms are chosen by
+//!   what earlier ones released.
+//! - [`allocation`] splits a budget over rounds before the first of them.
 //! - [`statement`] puts a guarantee into one complete sentence.
+//! - [`promise`] says what a task's rounds promise for an example and for a client, against the
+//!   aggregator and against those who see only the model; or why nothing is promised.
 //!
 //! ```
 //! use undertone_privacy::{Delta, NoiseMultiplier, RdpAccountant, SamplingRate};
@@ -20,19 +25,25 @@
 //! ```
 
 pub mod accountant;
+pub mod allocation;
 pub mod budget;
 mod error;
+pub mod filter;
 pub mod mechanism;
 pub mod noise;
+pub mod promise;
 pub mod statement;
 mod units;
 
 pub use accountant::{Event, RdpAccountant, SubsampledGaussian, noise_multiplier_for};
-pub use budget::{Budget, Ledger};
+pub use allocation::{Allocation, Schedule, check_plan};
+pub use budget::{Budget, Ledger, check_delta};
 pub use error::PrivacyError;
+pub use filter::Filter;
 pub use mechanism::{Mechanism, Noise};
 pub use noise::GaussianSource;
-pub use statement::{Adjacency, PrivacyStatement, PrivacyUnit};
+pub use promise::{Promise, Releases, Says, promises};
+pub use statement::{Adjacency, PrivacyStatement, PrivacyUnit, View};
 pub use units::{Delta, Epsilon, NoiseMultiplier, SamplingRate, Variance};
 
 /// This crate's results.

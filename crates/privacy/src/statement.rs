@@ -9,7 +9,7 @@ use crate::error::PrivacyError;
 use crate::units::{Delta, Epsilon};
 
 /// Whose presence the guarantee hides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PrivacyUnit {
     /// One training example (one mail, one record).
@@ -23,6 +23,36 @@ impl fmt::Display for PrivacyUnit {
         f.write_str(match self {
             Self::Example => "example",
             Self::Client => "client",
+        })
+    }
+}
+
+impl PrivacyUnit {
+    /// Both, in the order of all tables.
+    pub const ALL: [Self; 2] = [Self::Example, Self::Client];
+}
+
+/// Against whom a guarantee holds: what they see of the rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum View {
+    /// The service and the clients that work with it: they know who is in which round, see every
+    /// message, and learn the sums.
+    Aggregator,
+    /// Those who see only the models that rounds lead to.
+    ModelOnly,
+}
+
+impl View {
+    /// Both, in the order of all tables.
+    pub const ALL: [Self; 2] = [Self::Aggregator, Self::ModelOnly];
+}
+
+impl fmt::Display for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Aggregator => "the aggregator",
+            Self::ModelOnly => "those who see only the models",
         })
     }
 }
@@ -55,6 +85,9 @@ pub struct PrivacyStatement {
     pub adjacency: Adjacency,
     /// Whose presence is hidden.
     pub unit: PrivacyUnit,
+    /// Against whom; none where the statement is about what is released, whoever sees that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<View>,
     /// How ε was computed.
     pub accountant: String,
     /// What was released, in words.
@@ -62,7 +95,7 @@ pub struct PrivacyStatement {
 }
 
 impl PrivacyStatement {
-    /// The statement for one mechanism, by the RDP accountant.
+    /// The statement for one mechanism, by the RDP accountant, for whoever sees its output.
     ///
     /// # Errors
     /// The noise is far too small for a finite ε.
@@ -78,6 +111,7 @@ impl PrivacyStatement {
             delta,
             adjacency: Adjacency::AddOrRemoveOne,
             unit,
+            view: None,
             accountant: rdp::NAME.to_owned(),
             mechanism: mechanism.to_string(),
         })
@@ -91,13 +125,20 @@ impl fmt::Display for PrivacyStatement {
             delta,
             adjacency,
             unit,
+            view,
             accountant,
             mechanism,
         } = self;
         write!(
             f,
-            "({epsilon}, {delta})-differentially private for each {unit}, {adjacency} adjacency: \
-             {mechanism}; accounted by {accountant}."
+            "({epsilon}, {delta})-differentially private for each {unit}"
+        )?;
+        if let Some(view) = view {
+            write!(f, ", against {view}")?;
+        }
+        write!(
+            f,
+            ", {adjacency} adjacency: {mechanism}; accounted by {accountant}."
         )
     }
 }
@@ -125,6 +166,19 @@ mod tests {
              100 steps of the Poisson-subsampled Gaussian mechanism with sampling rate 1 and noise \
              multiplier 10; accounted by Rényi differential privacy (Mironov, Talwar, Zhang 2019), \
              converted by Canonne, Kamath, Steinke 2020, Proposition 12."
+        );
+    }
+
+    #[test]
+    fn whom_it_holds_against_is_said() {
+        let against = PrivacyStatement {
+            view: Some(View::ModelOnly),
+            ..statement()
+        };
+        let said = against.to_string();
+        assert!(
+            said.contains("for each example, against those who see only the models, add-or-"),
+            "{said}"
         );
     }
 

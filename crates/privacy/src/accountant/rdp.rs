@@ -122,7 +122,7 @@ impl RdpAccountant {
 /// ε at δ from a divergence at one order: Canonne, Kamath, Steinke 2020 (arXiv 2004.00010),
 /// Proposition 12; also Balle et al. 2020 (arXiv 2001.05990), equation 20. 0 where the total
 /// variation alone stays below δ (Bretagnolle-Huber: TV ≤ sqrt(1 - e^-KL), and KL ≤ divergence).
-fn epsilon_at(alpha: f64, divergence: f64, delta: f64) -> f64 {
+pub(crate) fn epsilon_at(alpha: f64, divergence: f64, delta: f64) -> f64 {
     if delta * delta + (-divergence).exp_m1() > 0.0 {
         return 0.0;
     }
