@@ -54,6 +54,7 @@ fn every_help_has_examples_and_fits_a_terminal() {
         &["serve"],
         &["join"],
         &["demo"],
+        &["study"],
         &["account"],
         &["audit"],
         &["audit", "export"],
@@ -124,13 +125,14 @@ fn a_wrong_command_line_is_one_clear_line() {
     let params = "params --clients 1000 --dropout 0.1 --corrupt";
     let infeasible: Vec<&str> = params.split(' ').chain(["0.3"]).collect();
     let meaningless: Vec<&str> = params.split(' ').chain(["NaN"]).collect();
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 7] = [
         (&infeasible, "a corrupt fraction of at most 0.19"),
         (&meaningless, "the corrupt fraction is NaN"),
         (&["serve", "--prot", "80"], "--prot"),
         (&["serve", "--listen", "here"], "here"),
         (&["account", "--steps", "3"], "--sampling-rate"),
         (&["dance"], "dance"),
+        (&["study", "alchemy"], "algorithms"),
     ];
     for (args, names) in cases {
         let output = undertone(args);
@@ -177,6 +179,8 @@ fn a_missing_file_is_named() {
     assert!(line.contains("/no/such/key"), "{line}");
     let line = fails(&["demo", "--cache", "/no/such/cache"]);
     assert!(line.contains("make demo"), "{line}");
+    let line = fails(&["study", "algorithms", "--cache", "/no/such/cache"]);
+    assert!(line.contains("scripts/fetch-demo-data.sh"), "{line}");
 }
 
 const SETTINGS: &str = r#"

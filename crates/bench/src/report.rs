@@ -286,7 +286,7 @@ impl Environment {
 
 /// The commit of the working copy that this runs in, if it is one of undertone; what the
 /// environment says goes before it.
-fn commit() -> Option<String> {
+pub fn commit() -> Option<String> {
     if let Ok(commit) = std::env::var("UNDERTONE_COMMIT") {
         return Some(commit);
     }

@@ -61,6 +61,9 @@ pub(crate) enum CliError {
     /// A measurement failed.
     #[error(transparent)]
     Bench(#[from] undertone_bench::BenchError),
+    /// A study failed.
+    #[error(transparent)]
+    Study(#[from] undertone_study::StudyError),
     /// Training failed.
     #[error(transparent)]
     Training(#[from] TrainingError),

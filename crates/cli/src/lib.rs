@@ -13,9 +13,11 @@ mod join;
 mod migrate;
 mod openapi;
 mod params;
+mod progress;
 mod report;
 mod roster;
 mod serve;
+mod study;
 mod task;
 mod tls;
 mod token;
@@ -80,6 +82,7 @@ enum Command {
     Params(params::ParamsArgs),
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    Study(study::StudyArgs),
     #[command(about = "Print the OpenAPI document of the service")]
     Openapi,
 }
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Account(args) => account::run(args, &mut out).map_err(CliError::from),
         Command::Params(args) => params::run(args, &mut out),
         Command::Bench(command) => bench::run(command, &mut out),
+        Command::Study(args) => study::run(args, &mut out),
         Command::Openapi => openapi::run(&mut out),
     };
     drop(out);

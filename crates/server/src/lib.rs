@@ -16,7 +16,6 @@
 //! | what is not kept for ever | [`retention`] |
 //! | what an operator can set | [`config`] |
 //! | what an operator sees | [`telemetry`], and `page` in a browser |
-//! | figures over rounds, drawn | [`plot`] |
 //! | how a masked input gets into the sum | [`upload`] |
 //! | what long polls are answered from | `watch` |
 //!
@@ -34,7 +33,6 @@ pub mod error;
 pub mod net;
 mod page;
 pub mod phases;
-pub mod plot;
 pub mod problem;
 pub mod retention;
 pub mod schedule;

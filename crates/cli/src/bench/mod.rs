@@ -1,6 +1,5 @@
 //! `undertone bench`: how much a service takes on this machine.
 
-mod progress;
 mod table;
 
 use std::io::Write;
@@ -10,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use undertone_bench::{Graph, IdlePlan, Plan, idle, rounds};
 
 use crate::error::CliError;
-use progress::Progress;
+use crate::progress::Progress;
 
 const EXAMPLES: &str = "\
 Examples:

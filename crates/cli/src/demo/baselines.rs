@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use chacha20::ChaCha20Rng;
 use rand_core::SeedableRng;
+use undertone_study::mail::{Cut, Prepared};
 use undertone_training::simulation;
 use undertone_training::{Metrics, Model, TrainingConfig, evaluate};
 
-use super::data::{Cut, Prepared};
 use super::federation::Federation;
 use super::progress::Progress;
 use super::settings::{self, Settings};

@@ -20,9 +20,9 @@ use undertone_server::driver::now_ms;
 use undertone_server::store::{AnyStore, RoundRecord, RoundState, Store, TaskStatus};
 use undertone_server::task::{TaskDefinition, encoding};
 use undertone_server::{App, app};
+use undertone_study::mail::Prepared;
 use undertone_training::{Metrics, evaluate};
 
-use super::data::Prepared;
 use super::notebook::Notebook;
 use super::participant::Participant;
 use super::progress::Progress;

@@ -6,7 +6,6 @@
 //! plain one.
 
 mod baselines;
-mod data;
 mod federation;
 mod notebook;
 mod participant;
@@ -20,11 +19,11 @@ use std::time::Instant;
 
 use clap::Args;
 use undertone_privacy::Epsilon;
+use undertone_study::mail::Prepared;
 use undertone_training::Metrics;
 
 use crate::error::CliError;
 use crate::report::{self, ClientSummary, DemoResult};
-use data::Prepared;
 use federation::Federation;
 use settings::Settings;
 
@@ -70,7 +69,8 @@ pub(crate) fn run(args: &DemoArgs, out: &mut impl Write) -> Result<(), CliError>
     let start = Instant::now();
     let settings = Settings::new(args.rounds, args.epsilon)?;
     let progress = progress::Progress::new();
-    let prepared = Prepared::load(&args.cache, &settings, args.seed, &progress)?;
+    let watch = progress.watch();
+    let prepared = Prepared::load(&args.cache, &settings.training, args.seed, &watch)?;
     let runtime = crate::runtime()?;
     let federation = runtime.block_on(federation::run(&prepared, &settings, &progress))?;
     let compared = baselines::run(&prepared, &settings, &federation, &progress)?;

@@ -2,9 +2,11 @@
 //! error is no terminal, one line for each step instead.
 
 use std::io::{IsTerminal, Write, stderr};
+use std::sync::Arc;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use undertone_protocol::aggregator::PhaseName;
+use undertone_study::Watch;
 
 use super::settings::CLIENTS;
 
@@ -19,7 +21,7 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new() -> std::sync::Arc<Self> {
+    pub(super) fn new() -> Arc<Self> {
         let bars = MultiProgress::new();
         let clients = u64::from(CLIENTS);
         let bar = |name: &str| {
@@ -32,12 +34,21 @@ impl Progress {
         step.set_style(style("{msg:<48} [{bar:30}] {percent}%"));
         let training = bar("training");
         let phases = PhaseName::ALL.map(|phase| bar(phase.text()));
-        std::sync::Arc::new(Self {
+        Arc::new(Self {
             step,
             training,
             phases,
             live: stderr().is_terminal(),
             bars,
+        })
+    }
+
+    /// What the preparation of the mail is to tell.
+    pub(super) fn watch(self: &Arc<Self>) -> Watch {
+        let progress = self.clone();
+        Arc::new(move |event| match event {
+            undertone_study::Progress::Step(step) => progress.begin(&step),
+            undertone_study::Progress::Part { done, of } => progress.at(done, of),
         })
     }
 

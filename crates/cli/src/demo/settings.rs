@@ -1,43 +1,26 @@
 //! The demo's task: its hyper-parameters, what they cost in privacy, and what is to be said of it.
 
 use undertone_client::lora::mechanism_of;
-use undertone_privacy::{
-    Delta, Epsilon, Mechanism, RdpAccountant, SamplingRate, noise_multiplier_for,
-};
+use undertone_privacy::{Delta, Epsilon, Mechanism, RdpAccountant};
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::threshold::{Rule, default_corruptions};
 use undertone_server::schedule::ScheduleSettings;
 use undertone_server::store::{GraphSettings, TaskSettings};
-use undertone_training::{LoraConfig, LoraVariant, PrivacyConfig, Projection, TrainingConfig};
+use undertone_study::settings::{self as study, DELTA};
+use undertone_training::TrainingConfig;
 
 use crate::error::CliError;
 
-/// Rounds by default.
-pub(super) const ROUNDS: u32 = 8;
+pub(super) use undertone_study::settings::{CLIENTS, ROUNDS};
 
 /// Epsilon by default.
 pub(super) const EPSILON: &str = "5";
-
-/// Mail providers.
-pub(super) const CLIENTS: u16 = 12;
 
 /// Everyone masks with everyone, and fewer than a third may be corrupt.
 fn rule() -> Rule {
     let clients = u32::from(CLIENTS);
     Rule::complete(clients, default_corruptions(clients))
 }
-
-/// Thousandths of the mail that nobody trains on.
-pub(super) const HELD_OUT_PER_MILLE: usize = 150;
-
-/// Which mail that is: not the splits on which these settings were chosen (0 and 1).
-pub(super) const SPLIT: u64 = 2;
-
-/// Steps of DP-SGD that a client makes in a round.
-const LOCAL_STEPS: u32 = 4;
-
-/// The probability of each mail to be in a step.
-const SAMPLING_RATE: f64 = 0.1;
 
 /// Mails in a batch of the central run, in expectation: what the clients of a round have together.
 pub(super) const CENTRAL_BATCH: f64 = 100.0;
@@ -61,29 +44,8 @@ pub(super) struct Settings {
 impl Settings {
     /// The settings whose noise keeps `rounds` rounds within `epsilon` at delta 1e-5.
     pub(super) fn new(rounds: u32, epsilon: Epsilon) -> Result<Self, CliError> {
-        let delta = Delta::new(1e-5)?;
-        let steps = u64::from(rounds) * u64::from(LOCAL_STEPS);
-        let rate = SamplingRate::new(SAMPLING_RATE)?;
-        let noise_multiplier = noise_multiplier_for(epsilon, delta, rate, steps)?.get();
-        let training = TrainingConfig {
-            sequence_length: 64,
-            labels: 2,
-            head_bias: true,
-            feature_scale: 4.0,
-            lora: Some(LoraConfig {
-                layers: 1,
-                projections: vec![Projection::Query, Projection::Value],
-                rank: 4,
-                alpha: 4.0,
-                seed: 1,
-                variant: LoraVariant::Ffa,
-            }),
-            privacy: Some(PrivacyConfig::new(1.0, noise_multiplier)),
-            sampling_rate: SAMPLING_RATE,
-            local_steps: LOCAL_STEPS,
-            learning_rate: 2.0,
-            momentum: 0.5,
-        };
+        let delta = Delta::new(DELTA)?;
+        let training = study::private(study::training(), rounds, epsilon, delta)?;
         let mechanism = mechanism_of(&training, 16.0, 65_536.0)?;
         let task = TaskSettings {
             rounds,

@@ -1,7 +1,7 @@
 //! Sections on what was seen and learnt: both sides of the masks, the curves, the comparison.
 
 use maud::{Markup, PreEscaped, html};
-use undertone_server::plot::{Colour, OverRounds, Series};
+use undertone_plot::{Colour, OverRounds, Series};
 
 use super::plots::Coordinates;
 use super::{DemoResult, ReportError, RoundResult, decimal, models, percent};
@@ -185,7 +185,7 @@ fn plot(caption: &str, svg: &str, series: &[Series]) -> Markup {
                     @let colour = match line.colour {
                         Colour::First => "first",
                         Colour::Second => "second",
-                        Colour::Ink | Colour::Muted | Colour::Line => "muted",
+                        _ => "muted",
                     };
                     li class=(if line.dashed { format!("{colour} dashed") } else { colour.to_owned() }) {
                         (line.name)

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use thiserror::Error;
-use undertone_server::plot::PlotError;
+use undertone_plot::PlotError;
 
 pub(crate) use terminal::terminal_table;
 

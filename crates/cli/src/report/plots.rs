@@ -1,10 +1,10 @@
-//! The plot of single coordinates, as SVG to be put into the page; plots over rounds are the
-//! server's.
+//! The plot of single coordinates, as SVG to be put into the page; plots over rounds are
+//! `undertone-plot`'s.
 
 use std::ops::Range;
 
 use plotters::prelude::*;
-use undertone_server::plot::{Area, Colour, Drawn, PlotError, draw};
+use undertone_plot::{Area, Colour, Drawn, PlotError, draw};
 
 /// Coordinates of one vector: a dot for each, and under them how the values are distributed.
 #[derive(Debug)]

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use undertone_study::render::columns;
+
 use super::{DemoResult, RoundResult, decimal, epsilon, models, percent};
 
 /// Widest line, in characters.
@@ -9,7 +11,7 @@ const WIDTH: usize = 100;
 
 /// The rounds and the comparison as text, ending with a line break.
 pub(crate) fn terminal_table(result: &DemoResult) -> String {
-    let mut text = table(
+    let mut text = columns(
         &[
             ("Round", true),
             ("Survivors", true),
@@ -25,9 +27,10 @@ pub(crate) fn terminal_table(result: &DemoResult) -> String {
             .iter()
             .flat_map(round_rows)
             .collect::<Vec<_>>(),
+        WIDTH,
     );
     text.push('\n');
-    text.push_str(&table(
+    text.push_str(&columns(
         &[
             ("Model", false),
             ("Accuracy", true),
@@ -45,6 +48,7 @@ pub(crate) fn terminal_table(result: &DemoResult) -> String {
                 ]
             })
             .collect::<Vec<_>>(),
+        WIDTH,
     ));
     // Writing to a string cannot fail.
     let _ = write!(
@@ -85,60 +89,4 @@ fn round_rows(round: &RoundResult) -> Vec<Vec<String>> {
     std::iter::once(first)
         .chain(further.collect::<Vec<_>>())
         .collect()
-}
-
-/// Columns as wide as their widest cell, numbers to the right, the last one cut off at [`WIDTH`].
-fn table(head: &[(&str, bool)], rows: &[Vec<String>]) -> String {
-    let length = |text: &str| text.chars().count();
-    let widths: Vec<usize> = head
-        .iter()
-        .enumerate()
-        .map(|(column, (name, _))| {
-            let cells = rows
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| length(cell));
-            cells.chain([length(name)]).max().unwrap_or(0)
-        })
-        .collect();
-    let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let mut line = String::new();
-        for ((cell, (_, number)), width) in cells.zip(head).zip(&widths) {
-            let padding = " ".repeat(width.saturating_sub(length(cell)));
-            let (before, after) = if *number {
-                (padding, String::new())
-            } else {
-                (String::new(), padding)
-            };
-            line.push_str(&before);
-            line.push_str(cell);
-            line.push_str(&after);
-            line.push_str("  ");
-        }
-        shorten(line.trim_end())
-    };
-    let mut text = line(&mut head.iter().map(|(name, _)| *name));
-    text.push('\n');
-    text.push_str(&"─".repeat(WIDTH.min(widths.iter().sum::<usize>() + 2 * (head.len() - 1))));
-    text.push('\n');
-    for row in rows {
-        text.push_str(&line(&mut row.iter().map(String::as_str)));
-        text.push('\n');
-    }
-    text
-}
-
-/// At most [`WIDTH`] characters, the last one an ellipsis if something is missing. Control
-/// characters, which a client's name could smuggle to the terminal, become question marks.
-fn shorten(line: &str) -> String {
-    let mut text: String = line
-        .chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .take(WIDTH)
-        .collect();
-    if line.chars().count() > WIDTH {
-        text.pop();
-        text.push('…');
-    }
-    text
 }

@@ -42,7 +42,11 @@ async fn whole_round(journal: &mut Journal, n: u8) {
 fn steps_spent(journal: &Journal) -> u64 {
     let (ledger, without_noise) = journal.ledger(budget());
     assert_eq!(without_noise, 0);
-    ledger.entries().iter().map(undertone_privacy::Event::steps).sum()
+    ledger
+        .entries()
+        .iter()
+        .map(undertone_privacy::Event::steps)
+        .sum()
 }
 
 fn file(dir: &TempDir) -> PathBuf {

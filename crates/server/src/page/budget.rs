@@ -12,9 +12,9 @@ use super::table;
 use super::words::counted;
 use crate::audit::{Guarantee, spend};
 use crate::error::ServerError;
-use crate::plot::{Colour, OverRounds, Series};
 use crate::problem::Problem;
 use crate::store::{RoundSummary, TaskOverview, TaskRecord};
+use undertone_plot::{Colour, OverRounds, Series};
 
 /// How many points the plot has at most, beside the last.
 const POINTS: usize = 120;

@@ -1,20 +1,19 @@
-//! Progress of a measurement on standard error: a bar a phase, or a line where it is no terminal.
+//! Progress of a measurement or a study on standard error: a bar a step, or a line where it is no terminal.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use undertone_bench::Watch;
 
 /// One bar, for the phase that is under way.
 #[derive(Debug, Clone)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
     live: bool,
 }
 
 impl Progress {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let bar = ProgressBar::new(1);
         let style = ProgressStyle::with_template("{prefix} {msg:<18} [{bar:30}] {pos}/{len}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -24,8 +23,22 @@ impl Progress {
         }
     }
 
+    /// What a study is to tell.
+    pub(crate) fn watch_study(&self) -> undertone_study::Watch {
+        let progress = self.clone();
+        Arc::new(move |event| match event {
+            undertone_study::Progress::Step(step) => {
+                progress.bar.set_prefix(step.clone());
+                if !progress.live {
+                    progress.say(&step);
+                }
+            }
+            undertone_study::Progress::Part { done, of } => progress.at(done, of),
+        })
+    }
+
     /// What a measurement is to tell.
-    pub(super) fn watch(&self) -> Watch {
+    pub(crate) fn watch(&self) -> undertone_bench::Watch {
         let progress = self.clone();
         Arc::new(move |event| progress.show(event))
     }
@@ -36,15 +49,19 @@ impl Progress {
             undertone_bench::Progress::Phase {
                 phase, done, of, ..
             } => {
-                let wide = |count| u64::try_from(count).unwrap_or(u64::MAX);
                 self.bar.set_message(phase.text());
-                self.bar.set_length(wide(of));
-                self.bar.set_position(wide(done));
+                self.at(done, of);
                 if !self.live && done == of {
                     self.say(&format!("{phase}: {done} of {of}"));
                 }
             }
         }
+    }
+
+    fn at(&self, done: usize, of: usize) {
+        let wide = |count| u64::try_from(count).unwrap_or(u64::MAX);
+        self.bar.set_length(wide(of));
+        self.bar.set_position(wide(done));
     }
 
     fn say(&self, line: &str) {
@@ -57,7 +74,7 @@ impl Progress {
     }
 
     /// Takes the bar away.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.bar.finish_and_clear();
     }
 }

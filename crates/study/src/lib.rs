@@ -1,0 +1,128 @@
+//! Studies on real mail: what the figures in `docs/` come from.
+//!
+//! A study trains on the demo's mail in this process, over several seeds, and returns a [`Report`]:
+//! tables whose cells carry mean and spread, and plots. `undertone study NAME` runs one.
+//!
+//! | idea | module |
+//! |---|---|
+//! | the demo's mail: read, freed of near-duplicates, split, dealt out, run through frozen layers | [`mail`] |
+//! | the training settings that the demo and the studies start from | [`settings`] |
+//! | a generator for each party of a run, from its seed | [`seeds`] |
+//! | tables: columns, cells, mean and spread | [`table`] |
+//! | what a study returns, and its files | [`report`] |
+//! | tables as text and Markdown | [`render`] |
+//! | federated algorithms compared | [`algorithms`] |
+
+pub mod algorithms;
+pub mod error;
+pub mod mail;
+pub mod render;
+pub mod report;
+pub mod seeds;
+pub mod settings;
+pub mod table;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use error::StudyError;
+pub use report::{Origin, Report};
+
+/// What is going on, for whoever watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Progress {
+    /// A step begins.
+    Step(String),
+    /// So much of the step is done.
+    Part {
+        /// Done.
+        done: usize,
+        /// In all.
+        of: usize,
+    },
+}
+
+/// Is told of progress.
+pub type Watch = Arc<dyn Fn(Progress) + Send + Sync>;
+
+/// What a study needs besides its own settings.
+#[derive(Clone)]
+pub struct Setting<'a> {
+    /// The folder with the fetched model and mail.
+    pub cache: &'a Path,
+    /// How many seeds each figure is measured with, at least 1: 1, 2, ...
+    pub seeds: u64,
+    /// Is told of progress.
+    pub watch: Watch,
+}
+
+impl std::fmt::Debug for Setting<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Setting")
+            .field("cache", &self.cache)
+            .field("seeds", &self.seeds)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Setting<'_> {
+    /// Says that a step begins.
+    pub fn begin(&self, what: impl Into<String>) {
+        (self.watch)(Progress::Step(what.into()));
+    }
+
+    /// Says how far the step is.
+    pub fn at(&self, done: usize, of: usize) {
+        (self.watch)(Progress::Part { done, of });
+    }
+}
+
+/// All studies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Study {
+    /// Federated algorithms on the demo's mail.
+    Algorithms,
+}
+
+impl Study {
+    /// All of them, in the order of the documentation.
+    pub const ALL: [Self; 1] = [Self::Algorithms];
+
+    /// The name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Algorithms => "algorithms",
+        }
+    }
+
+    /// What it shows, in one line.
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::Algorithms => "federated algorithms on the demo's mail, private and not",
+        }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// [`StudyError`]: the mail is missing, or training failed.
+    pub fn run(self, setting: &Setting<'_>, origin: Origin) -> Result<Report, StudyError> {
+        let start = std::time::Instant::now();
+        let mut report = match self {
+            Self::Algorithms => algorithms::run(setting)?,
+        };
+        report.name = self.name().to_owned();
+        report.origin = origin;
+        report.seconds = start.elapsed().as_secs_f64();
+        Ok(report)
+    }
+}
+
+impl std::str::FromStr for Study {
+    type Err = StudyError;
+
+    fn from_str(text: &str) -> Result<Self, StudyError> {
+        let found = Self::ALL.into_iter().find(|study| study.name() == text);
+        found.ok_or_else(|| StudyError::Unknown(text.to_owned()))
+    }
+}
