@@ -40,6 +40,9 @@ pub(crate) enum CliError {
     /// Something is wrong with an audit log.
     #[error("the audit log does not verify: {0}")]
     AuditLog(String),
+    /// Something is wrong with a client's receipts.
+    #[error("the receipts do not verify: {0}")]
+    Receipts(String),
     /// An input is refused.
     #[error("{0}")]
     Input(String),

@@ -27,7 +27,7 @@ mine.jsonl holds one JSON object a line: {\"text\": \"...\", \"label\": 1}. It i
 leaves this machine is a masked, differentially private update.
 
 The folder --state remembers which rounds were begun and what privacy was spent: keep it with the
-data. Without it this client would forget its budget.";
+data. Without it this client would forget its budget. `undertone ledger show` says what is left.";
 
 const USAGE: &str = "\
 undertone join --server <URL> --task <ID> --identity <FILE> --authority <KEY>
@@ -64,9 +64,16 @@ pub(crate) struct JoinArgs {
     /// The most privacy to spend in all, for one example, at --delta
     #[arg(long, value_name = "EPSILON", default_value = "8")]
     max_epsilon: Epsilon,
-    /// Delta of the budget
+    /// Delta of the budget; it must be below one over the number of examples
     #[arg(long, value_name = "DELTA", default_value = "1e-5")]
     delta: Delta,
+    /// The most privacy to spend in all, for this client as a whole, at --client-delta: mechanisms
+    /// that promise nothing for a client are then declined
+    #[arg(long, value_name = "EPSILON", requires = "client_delta")]
+    client_max_epsilon: Option<Epsilon>,
+    /// Delta of that budget; it must be below one over the number of clients
+    #[arg(long, value_name = "DELTA", requires = "client_max_epsilon")]
+    client_delta: Option<Delta>,
     /// The fewest honest clients that a sum may be over, this one among them
     #[arg(long, value_name = "N", default_value_t = 4)]
     min_honest: usize,
@@ -101,6 +108,10 @@ fn fraction(text: &str) -> Result<f64, String> {
 pub(crate) fn run(args: &JoinArgs, out: &mut impl Write) -> Result<(), CliError> {
     crate::init_logs("warn");
     let (texts, labels) = read_examples(&args.data)?;
+    let examples = u64::try_from(texts.len()).unwrap_or(u64::MAX);
+    let policy = policy(args)?;
+    // Before the model is loaded; against the roster it is checked when joining.
+    policy.check_budgets(Some(examples), None)?;
     let trainer = LoraTrainer::from_texts(LoraData {
         encoder: Arc::new(Encoder::load(&args.model)?),
         tokenizer: TextTokenizer::load(&args.model.join("tokenizer.json"))?,
@@ -108,12 +119,6 @@ pub(crate) fn run(args: &JoinArgs, out: &mut impl Write) -> Result<(), CliError>
         labels,
         cache: Some(args.state.join("features")),
     });
-    let mut policy = Policy::new(Budget {
-        epsilon: args.max_epsilon,
-        delta: args.delta,
-    })?;
-    policy.min_honest = args.min_honest;
-    policy.trust.corrupt = args.corrupt;
     let identity = Arc::new(identity::load(&args.identity)?);
     let mut config = JoinConfig::new(
         args.server.clone(),
@@ -126,6 +131,7 @@ pub(crate) fn run(args: &JoinArgs, out: &mut impl Write) -> Result<(), CliError>
     config.allow_plain_http = args.allow_plain_http;
     config.tls = args.tls.config()?;
     config.audit_key = args.audit_key;
+    config.examples = Some(examples);
     let summary = crate::runtime()?.block_on(async {
         let client = Client::join(config, trainer, Narrator).await?;
         client.run().await
@@ -136,6 +142,20 @@ pub(crate) fn run(args: &JoinArgs, out: &mut impl Write) -> Result<(), CliError>
         writeln!(out, "{summary}")?;
     }
     Ok(())
+}
+
+fn policy(args: &JoinArgs) -> Result<Policy, CliError> {
+    let mut policy = Policy::new(Budget {
+        epsilon: args.max_epsilon,
+        delta: args.delta,
+    })?;
+    policy.client_budget = args
+        .client_max_epsilon
+        .zip(args.client_delta)
+        .map(|(epsilon, delta)| Budget { epsilon, delta });
+    policy.min_honest = args.min_honest;
+    policy.trust.corrupt = args.corrupt;
+    Ok(policy)
 }
 
 fn read_examples(path: &Path) -> Result<(Vec<String>, Vec<u32>), CliError> {

@@ -10,6 +10,7 @@ mod enrol;
 mod error;
 mod identity;
 mod join;
+mod ledger;
 mod migrate;
 mod openapi;
 mod params;
@@ -65,6 +66,8 @@ enum Command {
     Join(Box<join::JoinArgs>),
     Demo(demo::DemoArgs),
     #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
+    #[command(subcommand)]
     Task(task::TaskCommand),
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args, &mut out),
         Command::Migrate(args) => migrate::run(args, &mut out),
         Command::Join(args) => join::run(args, &mut out),
+        Command::Ledger(command) => ledger::run(command, &mut out),
         Command::Demo(args) => demo::run(args, &mut out),
         Command::Task(command) => task::run(command, &mut out),
         Command::Token(command) => token::run(command, &mut out),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use undertone_privacy::Mechanism;
+use undertone_privacy::{Mechanism, PrivacyUnit};
 use undertone_protocol::id::{MechanismDigest, RosterIndex, RoundId, RoundNumber, TrainingDigest};
 use undertone_protocol::roster::Roster;
 
@@ -68,8 +68,8 @@ impl<T: Trainer, O: Observer> Client<T, O> {
     /// on from what this client remembers.
     ///
     /// # Errors
-    /// [`ClientError`]: the address, the state directory, the server, the roster or the audit log
-    /// is at fault.
+    /// [`ClientError`]: the address, the state directory, the server, the roster, the audit log or
+    /// a budget of the policy is at fault.
     pub async fn join(
         config: JoinConfig,
         trainer: T,
@@ -101,6 +101,10 @@ impl<T: Trainer, O: Observer> Client<T, O> {
             let said = format!("the roster of task {id} is one of task {}", roster.task());
             return Err(ClientError::Misbehaving(said));
         }
+        let members = u64::try_from(roster.len()).unwrap_or(u64::MAX);
+        config
+            .policy
+            .check_budgets(config.examples, Some(members))?;
         let key = config.identity.public();
         let index = roster.index_of(key).ok_or(ClientError::NotOnRoster(key))?;
         heads.ask(&mut link).await?;
@@ -129,10 +133,17 @@ impl<T: Trainer, O: Observer> Client<T, O> {
         self.index
     }
 
-    /// What has been released from the data set so far.
+    /// What has been released from the data set so far, for each example.
     pub fn privacy(&self) -> Privacy {
-        let (ledger, without_noise) = self.journal.ledger(self.config.policy.budget);
-        Privacy::of(&ledger, without_noise)
+        let ledgers = self.journal.ledgers(&self.config.policy);
+        Privacy::of(PrivacyUnit::Example, &ledgers.example)
+    }
+
+    /// The same for this client as a whole, where its policy has a budget for that.
+    pub fn client_privacy(&self) -> Option<Privacy> {
+        let ledgers = self.journal.ledgers(&self.config.policy);
+        let account = ledgers.client.as_ref()?;
+        Some(Privacy::of(PrivacyUnit::Client, account))
     }
 
     /// Takes part in round after round, until the task ends or the policy allows no further one.
@@ -204,6 +215,7 @@ impl<T: Trainer, O: Observer> Client<T, O> {
             rounds_lost: counts.lost,
             rounds_declined: counts.declined,
             privacy: self.privacy(),
+            client_privacy: self.client_privacy(),
         })
     }
 

@@ -31,6 +31,9 @@ pub struct JoinConfig {
     pub audit_key: Option<IdentityPublicKey>,
     /// What this client agrees to.
     pub policy: Policy,
+    /// How many examples the data set has, where that is known: the budget's δ must be below one
+    /// over it.
+    pub examples: Option<u64>,
     /// Where the journal is kept: the budget spent and the rounds begun. One directory for each
     /// data set, used by one process at a time. Whoever loses it loses count of the budget.
     pub state_dir: PathBuf,
@@ -62,6 +65,7 @@ impl JoinConfig {
             authority,
             audit_key: None,
             policy,
+            examples: None,
             state_dir: state_dir.into(),
             allow_plain_http: false,
             tls: TlsConfig::default(),

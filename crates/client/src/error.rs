@@ -150,8 +150,11 @@ pub enum ClientError {
     /// The trainer's update cannot be encoded.
     #[error("the trainer's update cannot be encoded: {0}")]
     Update(ProtocolError),
-    /// The ledger cannot be kept.
-    #[error("the privacy ledger failed: {0}")]
+    /// A receipt for a spend could not be made.
+    #[error("the receipt for a spend could not be made: {0}")]
+    Receipt(String),
+    /// The ledger cannot be kept, or a budget means nothing.
+    #[error("the privacy budget cannot be kept: {0}")]
     Privacy(#[from] PrivacyError),
     /// A computation on a thread of its own panicked: a defect of this crate.
     #[error("a computation of this client was cut off")]

@@ -17,7 +17,9 @@
 //! | from round to round | `client` |
 //! | one round: checks, training, phases | `round` |
 //! | what this client agrees to | `policy` |
+//! | what a round costs, and the receipt for it | `costs`, `receipt` |
 //! | what must not be forgotten | `journal`; of the service's audit log, `heads` |
+//! | the ledger, for its owner and for an auditor | [`ledger`] |
 //! | how its key gets to the task authority | `enrolment` |
 //! | what an administrator asks of a server | [`admin`] |
 //! | the server's resources, over a bad network | `api`, `http`, `tls`, `problem` |
@@ -64,16 +66,19 @@ pub mod admin;
 mod api;
 mod client;
 mod config;
+mod costs;
 mod enrolment;
 mod error;
 mod heads;
 mod http;
 mod journal;
+pub mod ledger;
 #[cfg(feature = "lora")]
 pub mod lora;
 mod observer;
 mod policy;
 mod problem;
+mod receipt;
 mod round;
 mod summary;
 mod tls;

@@ -2,9 +2,13 @@
 //!
 //! Specification: chapter 4, "Roster and round parameters", section 4.6.
 
-use undertone_privacy::{Budget, Epsilon, Ledger, Mechanism, Noise, NoiseMultiplier, PrivacyError};
+use undertone_privacy::{
+    Budget, Epsilon, Event, Mechanism, Noise, NoiseMultiplier, PrivacyError, PrivacyUnit, promise,
+};
 use undertone_protocol::ProtocolError;
 use undertone_protocol::params::{RoundParams, Trust};
+
+use crate::costs::{Account, Ledgers};
 
 /// What this client agrees to. It is checked before each round, before training and before
 /// anything is sent.
@@ -17,9 +21,12 @@ pub struct Policy {
     /// How many of the roster this client assumes to be corrupt: parameters made for fewer are
     /// declined.
     pub trust: Trust,
-    /// The most ε at one δ that may be spent on the data set, over all rounds of all tasks that
-    /// share the state directory.
+    /// The most ε at one δ that may be spent on the data set for each example, over all rounds of
+    /// all tasks that share the state directory.
     pub budget: Budget,
+    /// The same for this client as a whole, where its owner cares about that: mechanisms that
+    /// promise nothing for a client are then declined.
+    pub client_budget: Option<Budget>,
     /// The least noise multiplier of a private mechanism.
     pub min_noise_multiplier: NoiseMultiplier,
     /// Whether a mechanism without noise is accepted. The masks still hide this client's update
@@ -45,12 +52,30 @@ impl Policy {
             min_honest: 4,
             trust: Trust::default(),
             budget,
+            client_budget: None,
             min_noise_multiplier: NoiseMultiplier::new(0.5)?,
             allow_no_noise: false,
             max_update_clip: 100.0,
             max_vector_length: 1 << 26,
             max_rounds: None,
         })
+    }
+
+    /// Checks that the budgets mean something: ε above 0, and each δ below one over the number of
+    /// examples, or of clients, where that is known.
+    ///
+    /// # Errors
+    /// [`PrivacyError`] says what to choose.
+    pub fn check_budgets(
+        &self,
+        examples: Option<u64>,
+        clients: Option<u64>,
+    ) -> Result<(), PrivacyError> {
+        self.budget.check(PrivacyUnit::Example, examples)?;
+        match self.client_budget {
+            Some(budget) => budget.check(PrivacyUnit::Client, clients),
+            None => Ok(()),
+        }
     }
 
     /// Judges the round's parameters, before anything large is fetched.
@@ -81,31 +106,53 @@ impl Policy {
     pub(crate) fn check_mechanism(
         &self,
         mechanism: &Mechanism,
-        ledger: &Ledger,
+        ledgers: &Ledgers,
     ) -> Result<(), DeclineReason> {
         mechanism.validate().map_err(DeclineReason::Mechanism)?;
         let (offered, limit) = (mechanism.update_clip, self.max_update_clip);
         if offered > limit {
             return Err(DeclineReason::UpdateClip { offered, limit });
         }
-        let per_round = match &mechanism.noise {
-            Noise::None if self.allow_no_noise => return Ok(()),
-            Noise::None => return Err(DeclineReason::NoNoise),
-            Noise::LocalDpSgd { per_round, .. } => per_round,
-        };
+        if mechanism.noise == Noise::None {
+            return if self.allow_no_noise {
+                Ok(())
+            } else {
+                Err(DeclineReason::NoNoise)
+            };
+        }
+        for (unit, account) in ledgers.all() {
+            let cost = promise::cost(mechanism, unit).map_err(DeclineReason::Mechanism)?;
+            self.check_cost(unit, &cost, account)?;
+        }
+        Ok(())
+    }
+
+    fn check_cost(
+        &self,
+        unit: PrivacyUnit,
+        cost: &Event,
+        account: &Account,
+    ) -> Result<(), DeclineReason> {
         // It would cost the ledger nothing, and nothing is learnt from no data.
-        if per_round.steps == 0 || per_round.sampling_rate.get() <= 0.0 {
+        if cost.releases_nothing() {
             return Err(DeclineReason::EmptyMechanism);
         }
-        let (offered, floor) = (per_round.noise_multiplier, self.min_noise_multiplier);
-        if offered < floor {
+        let (offered, floor) = (cost.noise_multiplier(), self.min_noise_multiplier);
+        // Not a number is no noise either.
+        if !(offered >= floor.get()) {
             return Err(DeclineReason::NoiseMultiplier { offered, floor });
         }
-        if ledger.would_exceed(per_round) {
+        let Account { ledger, unbounded } = account;
+        // For an example, updates without noise were the owner's own wish; for a client they may
+        // come from before there was a budget, and no budget covers what nothing bounds.
+        let lost = unit == PrivacyUnit::Client && *unbounded > 0 && !self.allow_no_noise;
+        if lost || ledger.would_exceed(cost) {
+            let known = |epsilon: Result<Epsilon, PrivacyError>| epsilon.ok().filter(|_| !lost);
             return Err(DeclineReason::Budget {
-                spent: ledger.spent().ok(),
-                would_be: ledger.spent_after(per_round).ok(),
-                budget: self.budget,
+                unit,
+                spent: known(ledger.spent()),
+                would_be: known(ledger.spent_after(cost)),
+                budget: ledger.budget(),
             });
         }
         Ok(())
@@ -163,18 +210,20 @@ pub enum DeclineReason {
     /// Too little noise.
     #[error("the noise multiplier is {offered}; this client's policy asks for {floor}")]
     NoiseMultiplier {
-        /// What the mechanism says.
-        offered: NoiseMultiplier,
+        /// What the mechanism says: the noise's standard deviation over the L2 sensitivity.
+        offered: f64,
         /// What the policy asks for.
         floor: NoiseMultiplier,
     },
     /// The round would take the ledger over its budget.
     #[error(
-        "the privacy budget is used up: epsilon {} is spent and would become {}, the budget is \
-         {} at delta {}",
+        "the privacy budget for each {unit} is used up: epsilon {} is spent and would become {}, \
+         the budget is {} at delta {}",
         figure(*spent), figure(*would_be), budget.epsilon, budget.delta
     )]
     Budget {
+        /// Which budget.
+        unit: PrivacyUnit,
         /// ε spent so far; `None` where none is finite.
         spent: Option<Epsilon>,
         /// ε after the round; `None` where none is finite.
@@ -221,7 +270,7 @@ fn figure(epsilon: Option<Epsilon>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use undertone_privacy::{Delta, SamplingRate, SubsampledGaussian};
+    use undertone_privacy::{Delta, Ledger, SamplingRate, SubsampledGaussian};
     use undertone_protocol::id::{
         MechanismDigest, ModelDigest, RosterDigest, RoundNumber, TaskId, TrainingDigest,
     };
@@ -236,6 +285,17 @@ mod tests {
             delta: Delta::new(1e-5).unwrap(),
         })
         .unwrap()
+    }
+
+    fn ledgers(policy: &Policy) -> Ledgers {
+        let account = |budget| Account {
+            ledger: Ledger::new(budget),
+            unbounded: 0,
+        };
+        Ledgers {
+            example: account(policy.budget),
+            client: policy.client_budget.map(account),
+        }
     }
 
     fn params(min_survivors: u32, length: u32) -> RoundParams {
@@ -313,8 +373,8 @@ mod tests {
     #[test]
     fn mechanisms_are_judged() {
         let policy = policy(8.0);
-        let ledger = Ledger::new(policy.budget);
-        let judge = |mechanism: &Mechanism| policy.check_mechanism(mechanism, &ledger);
+        let ledgers = ledgers(&policy);
+        let judge = |mechanism: &Mechanism| policy.check_mechanism(mechanism, &ledgers);
         assert_eq!(judge(&private(1.0, 0.1, 4)), Ok(()));
         assert!(matches!(
             judge(&private(0.49, 0.1, 4)),
@@ -337,7 +397,7 @@ mod tests {
     #[test]
     fn no_noise_only_by_consent() {
         let mut policy = policy(8.0);
-        let ledger = Ledger::new(policy.budget);
+        let ledger = ledgers(&policy);
         let exact = Mechanism {
             noise: Noise::None,
             ..private(1.0, 0.1, 4)
@@ -353,15 +413,19 @@ mod tests {
     fn the_budget_holds_over_rounds() {
         let policy = policy(2.0);
         let mechanism = private(1.0, 0.02, 10);
-        let mut ledger = Ledger::new(policy.budget);
+        let mut ledgers = ledgers(&policy);
         let mut rounds = 0;
         let refused = loop {
-            match policy.check_mechanism(&mechanism, &ledger) {
-                Ok(()) => ledger.record_past(mechanism.per_round().unwrap()),
+            match policy.check_mechanism(&mechanism, &ledgers) {
+                Ok(()) => {
+                    let cost = mechanism.per_round().unwrap();
+                    ledgers.example.ledger.record_past(cost);
+                }
                 Err(reason) => break reason,
             }
             rounds += 1;
         };
+        let ledger = &ledgers.example.ledger;
         assert!(rounds > 1, "only {rounds} rounds fit");
         assert!(ledger.spent().unwrap() <= policy.budget.epsilon);
         assert!(
@@ -373,6 +437,58 @@ mod tests {
                 .to_string()
                 .contains("the budget is 2 at delta 1e-5"),
             "{refused}"
+        );
+    }
+
+    /// Spec: R-4.19.
+    #[test]
+    fn a_budget_for_the_client_asks_for_a_promise_to_it() {
+        let mut policy = policy(8.0);
+        policy.client_budget = Some(policy.budget);
+        let refused = policy.check_mechanism(&private(1.0, 0.1, 4), &ledgers(&policy));
+        let Err(DeclineReason::Mechanism(PrivacyError::NoPromise { unit, .. })) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(unit, PrivacyUnit::Client);
+    }
+
+    #[test]
+    fn what_nothing_bounds_is_over_a_budget_for_the_client() {
+        let policy = policy(8.0);
+        let cost = Event::from(*private(2.0, 0.1, 1).per_round().unwrap());
+        let account = |unbounded| Account {
+            ledger: Ledger::new(policy.budget),
+            unbounded,
+        };
+        let judge = |unit, unbounded| policy.check_cost(unit, &cost, &account(unbounded));
+        assert_eq!(judge(PrivacyUnit::Client, 0), Ok(()));
+        assert_eq!(judge(PrivacyUnit::Example, 1), Ok(()));
+        let Err(reason) = judge(PrivacyUnit::Client, 1) else {
+            panic!("it passes");
+        };
+        let said = reason.to_string();
+        assert!(
+            said.contains("for each client") && said.contains("without bound"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn meaningless_budgets_are_refused() {
+        let mut policy = policy(8.0);
+        assert_eq!(policy.check_budgets(Some(1000), Some(12)), Ok(()));
+        let delta = policy.check_budgets(Some(100_000), None).unwrap_err();
+        assert!(delta.to_string().contains("choose 1e-6 or less"), "{delta}");
+        policy.client_budget = Some(Budget {
+            delta: Delta::new(0.1).unwrap(),
+            ..policy.budget
+        });
+        assert_eq!(policy.check_budgets(None, None), Ok(()));
+        assert!(policy.check_budgets(None, Some(12)).is_err());
+        policy.budget.epsilon = Epsilon::new(0.0).unwrap();
+        assert_eq!(
+            policy.check_budgets(None, None),
+            Err(PrivacyError::NothingAllowed)
         );
     }
 }

@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 use undertone_privacy::accountant::rdp;
-use undertone_privacy::{Adjacency, Ledger, PrivacyStatement, PrivacyUnit, View};
+use undertone_privacy::{Adjacency, PrivacyStatement, PrivacyUnit, View};
 
+use crate::costs::Account;
 use crate::policy::DeclineReason;
 
 /// What [`Client::run`](crate::Client::run) did.
@@ -19,9 +20,12 @@ pub struct Summary {
     pub rounds_lost: u32,
     /// Rounds that this client declined.
     pub rounds_declined: u32,
-    /// What was released from the data set so far, earlier runs and other tasks of the same state
-    /// directory included.
+    /// What was released from the data set so far, for each example, earlier runs and other tasks
+    /// of the same state directory included.
     pub privacy: Privacy,
+    /// The same for this client as a whole, where its policy has a budget for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_privacy: Option<Privacy>,
 }
 
 /// Why a client stopped taking part.
@@ -56,12 +60,17 @@ impl fmt::Display for Summary {
             rounds_lost,
             rounds_declined,
             privacy,
+            client_privacy,
         } = self;
         write!(
             f,
             "{rounds_finished} rounds finished, {rounds_lost} lost, {rounds_declined} declined; \
              {end}\n{privacy}"
-        )
+        )?;
+        match client_privacy {
+            Some(privacy) => write!(f, "\n{privacy}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -76,31 +85,34 @@ pub enum Privacy {
     /// Updates without noise were released, or with too little for any finite ε: no differential
     /// privacy guarantee can be stated. The masks still hid each of them within its sum.
     NoGuarantee {
-        /// How many updates were released without noise.
+        /// How many updates were released without noise that bounds anything at this unit.
         without_noise: u32,
     },
 }
 
 impl Privacy {
-    /// Sums up a ledger and the updates that were released outside it, without noise.
-    pub(crate) fn of(ledger: &Ledger, without_noise: u32) -> Self {
+    /// Sums up a ledger and the updates that were released outside it.
+    pub(crate) fn of(unit: PrivacyUnit, account: &Account) -> Self {
+        let Account { ledger, unbounded } = account;
         match ledger.spent() {
-            Ok(_) if without_noise == 0 && ledger.entries().is_empty() => Self::NothingReleased,
-            Ok(epsilon) if without_noise == 0 => {
+            Ok(_) if *unbounded == 0 && ledger.entries().is_empty() => Self::NothingReleased,
+            Ok(epsilon) if *unbounded == 0 => {
                 let entries: Vec<String> =
                     ledger.entries().iter().map(ToString::to_string).collect();
                 Self::Guaranteed(PrivacyStatement {
                     epsilon,
                     delta: ledger.budget().delta,
                     adjacency: Adjacency::AddOrRemoveOne,
-                    unit: PrivacyUnit::Example,
+                    unit,
                     // Charged when the input is sent, whatever becomes of the round.
                     view: Some(View::Aggregator),
                     accountant: rdp::NAME.to_owned(),
                     mechanism: entries.join(", and "),
                 })
             }
-            _ => Self::NoGuarantee { without_noise },
+            _ => Self::NoGuarantee {
+                without_noise: *unbounded,
+            },
         }
     }
 

@@ -26,6 +26,7 @@ use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use undertone_client::ledger as receipts;
 use undertone_client::{
     Client, ClientError, DeclineReason, End, Event, JoinConfig, LostReason, Observer, Policy,
     RequestError, Summary, Trainer, Work,
@@ -245,7 +246,7 @@ async fn clients_vanish_in_every_phase_and_come_back() {
     assert!(world.lock().log.iter().all(|m| m.3 == 200));
 }
 
-/// Spec.
+/// Spec.
 #[tokio::test]
 async fn the_ledger_survives_a_crash_and_counts_what_was_spent() {
     let deadline = Duration::from_millis(1500);
@@ -256,8 +257,16 @@ async fn the_ledger_survives_a_crash_and_counts_what_was_spent() {
     let summaries = everyone(&world, &watches).await;
     let mut ledger = Ledger::new(policy().budget);
     (0..2).for_each(|_| ledger.record_past(&cost()));
-    for summary in &summaries {
+    for (watch, summary) in watches.iter().zip(&summaries) {
         assert_eq!(summary.end, End::TaskFinished);
+        // A receipt for each spend, by this client's key, the one that vanished included.
+        let key = world.identities[watch.index as usize].public();
+        let checked = receipts::verify(watch.dir.path(), Some(key)).unwrap();
+        assert!(checked.is_good() && checked.receipts == 2, "{checked:?}");
+        let report = receipts::read(watch.dir.path(), policy().budget).unwrap();
+        assert_eq!(report.units[0].epsilon, ledger.spent().ok());
+        let mechanism = report.spends[0].mechanism.clone();
+        assert_eq!(mechanism, Some(world.mechanism_digest().to_string()));
         let statement = summary.privacy.statement().unwrap();
         assert_eq!(statement.epsilon, ledger.spent().unwrap());
         assert!(statement.mechanism.starts_with("4 steps"), "{statement}");
@@ -311,7 +320,7 @@ async fn an_exhausted_budget_ends_the_client_cleanly() {
     assert!(
         summary
             .to_string()
-            .contains("the privacy budget is used up"),
+            .contains("the privacy budget for each example is used up"),
         "{summary}"
     );
     assert!(world.lock().log.is_empty());

@@ -182,6 +182,8 @@ labels! {
     AuditHead = "audit head";
     /// Signature of a client's key on the enrolment token that it is handed in with.
     Enrolment = "enrolment";
+    /// Signature of a client on what it spent of its privacy budget in a round.
+    SpendReceipt = "spend receipt";
 }
 
 impl Label {

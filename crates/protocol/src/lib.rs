@@ -16,6 +16,7 @@
 //! | what everyone agrees on | [`transcript`] |
 //! | reals to ring and back | [`encoding`], [`adapter`] |
 //! | what the service did, for those who look later | [`audit`] |
+//! | what a client spent, likewise | [`receipt`] |
 //!
 //! Sources: Bonawitz et al., CCS 2017 (double masking, dropout recovery, consistency check); Bell
 //! et al., CCS 2020 (`SecAgg+`); Pasquini et al., CCS 2022 (model inconsistency).
@@ -53,6 +54,7 @@ pub mod keys;
 pub mod mask;
 pub mod message;
 pub mod params;
+pub mod receipt;
 pub mod roster;
 pub mod seal;
 pub mod shamir;

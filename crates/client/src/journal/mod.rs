@@ -14,6 +14,7 @@
 mod record;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -21,11 +22,17 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use undertone_privacy::{Budget, Ledger, SubsampledGaussian};
-use undertone_protocol::id::{RoundId, RoundNumber, TaskId};
+use undertone_privacy::budget::StoredEvent;
+use undertone_privacy::{Budget, Ledger, PrivacyUnit};
+use undertone_protocol::id::{MechanismDigest, RoundId, RoundNumber, TaskId};
 
+pub(crate) use self::record::Judged;
 use self::record::{Chain, Hex, Record};
+pub(crate) use self::view::{Spend, View};
+use crate::costs::{Account, Costs, Ledgers};
 use crate::error::ClientError;
+use crate::policy::Policy;
+use crate::receipt::Receipt;
 
 const FILE: &str = "journal.jsonl";
 
@@ -39,13 +46,39 @@ enum Step {
     Answered,
 }
 
+/// What is known of one round.
 #[derive(Debug)]
 struct Entry {
+    /// Its place in the order in which rounds were begun.
+    place: usize,
     task: TaskId,
-    cost: Option<SubsampledGaussian>,
+    number: u32,
+    costs: Costs,
+    mechanism: Option<MechanismDigest>,
+    filters: Vec<Judged>,
+    receipts: Vec<Receipt>,
     step: Step,
     /// Whether the cost counts although the record of it may be what a crash cut off.
     presumed_spent: bool,
+}
+
+impl Entry {
+    fn is_released(&self) -> bool {
+        self.step >= Step::Spent || self.presumed_spent
+    }
+}
+
+/// A round that is about to be begun.
+#[derive(Debug, Clone)]
+pub(crate) struct Beginning {
+    pub(crate) task: TaskId,
+    pub(crate) round: RoundId,
+    pub(crate) number: RoundNumber,
+    /// What releasing the update will cost.
+    pub(crate) costs: Costs,
+    pub(crate) mechanism: MechanismDigest,
+    /// By which budgets it was judged.
+    pub(crate) filters: Vec<Judged>,
 }
 
 /// An open, locked journal.
@@ -86,25 +119,46 @@ impl Journal {
         sync_directory(dir).map_err(io)?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(io)?;
-        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
-        let torn = whole < bytes.len();
-        bytes.truncate(whole);
-        let mut journal = Self {
-            path: path.clone(),
-            file: Arc::new(file),
-            chain: Chain::START,
-            rounds: BTreeMap::new(),
-            last_begun: None,
-            in_doubt: false,
-        };
-        journal.replay(bytes)?;
+        let mut journal = Self::of(path.clone(), file);
+        let (whole, torn) = journal.replay(bytes)?;
         if torn {
             journal.mend(whole).map_err(io)?;
         }
         Ok(journal)
     }
 
-    fn replay(&mut self, bytes: Vec<u8>) -> Result<(), ClientError> {
+    /// Reads a journal as it stands, without locking or mending it: a client may be writing it.
+    /// What follows the last whole line is left out.
+    fn read(dir: &Path) -> Result<Self, ClientError> {
+        let path = dir.join(FILE);
+        let io = |source| ClientError::Journal {
+            path: path.clone(),
+            source,
+        };
+        let mut file = File::open(&path).map_err(io)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(io)?;
+        let mut journal = Self::of(path.clone(), file);
+        journal.replay(bytes)?;
+        Ok(journal)
+    }
+
+    fn of(path: PathBuf, file: File) -> Self {
+        Self {
+            path,
+            file: Arc::new(file),
+            chain: Chain::START,
+            rounds: BTreeMap::new(),
+            last_begun: None,
+            in_doubt: false,
+        }
+    }
+
+    /// Takes all whole lines in; returns how many bytes they are, and whether more follow.
+    fn replay(&mut self, mut bytes: Vec<u8>) -> Result<(usize, bool), ClientError> {
+        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+        let torn = whole < bytes.len();
+        bytes.truncate(whole);
         let path = self.path.clone();
         let damaged = |line: usize, detail: String| ClientError::JournalDamaged {
             path: path.clone(),
@@ -121,7 +175,7 @@ impl Journal {
             self.apply(&record)
                 .map_err(|e| damaged(number, e.to_string()))?;
         }
-        Ok(())
+        Ok((whole, torn))
     }
 
     /// Removes a line that was cut off, and records that there was one.
@@ -154,16 +208,41 @@ impl Journal {
                 Ok(())
             }
             Record::Begun {
-                task, round, cost, ..
+                task,
+                round,
+                number,
+                cost,
+                client_cost,
+                mechanism,
+                filters,
             } => {
-                self.enter(round.0, task.0, *cost, Step::Begun)?;
+                let costs = Costs {
+                    example: cost.map(Into::into),
+                    client: client_cost.map(Into::into),
+                };
+                let entry = Entry {
+                    costs,
+                    mechanism: mechanism.map(|digest| digest.0),
+                    filters: filters.clone(),
+                    step: Step::Begun,
+                    ..Self::entry(task.0, *number)
+                };
+                self.enter(round.0, entry)?;
                 self.last_begun = Some(round.0);
                 Ok(())
             }
-            Record::Abstained { task, round, .. } => {
-                self.enter(round.0, task.0, None, Step::Abstained)
+            Record::Abstained {
+                task,
+                round,
+                number,
+            } => self.enter(round.0, Self::entry(task.0, *number)),
+            Record::Spent { round, receipts } => {
+                self.step(round.0, Step::Begun, Step::Spent, "spend")?;
+                if let Some(entry) = self.rounds.get_mut(&round.0) {
+                    entry.receipts.clone_from(receipts);
+                }
+                Ok(())
             }
-            Record::Spent { round } => self.step(round.0, Step::Begun, Step::Spent, "spend"),
             Record::Signed { round } => self.step(round.0, Step::Spent, Step::Signed, "sign"),
             Record::Answered { round } => {
                 self.step(round.0, Step::Signed, Step::Answered, "answer")
@@ -171,24 +250,28 @@ impl Journal {
         }
     }
 
-    fn enter(
-        &mut self,
-        round: RoundId,
-        task: TaskId,
-        cost: Option<SubsampledGaussian>,
-        step: Step,
-    ) -> Result<(), ClientError> {
+    /// A round that is not taken.
+    fn entry(task: TaskId, number: u32) -> Entry {
+        Entry {
+            place: 0,
+            task,
+            number,
+            costs: Costs::default(),
+            mechanism: None,
+            filters: Vec::new(),
+            receipts: Vec::new(),
+            step: Step::Abstained,
+            presumed_spent: false,
+        }
+    }
+
+    fn enter(&mut self, round: RoundId, entry: Entry) -> Result<(), ClientError> {
         if self.rounds.contains_key(&round) {
             let step = "begin";
             return Err(ClientError::Step { round, step });
         }
-        let entry = Entry {
-            task,
-            cost,
-            step,
-            presumed_spent: false,
-        };
-        self.rounds.insert(round, entry);
+        let place = self.rounds.len();
+        self.rounds.insert(round, Entry { place, ..entry });
         self.in_doubt = false;
         Ok(())
     }
@@ -232,18 +315,23 @@ impl Journal {
     ///
     /// # Errors
     /// [`ClientError::Step`] if that was recorded before; [`ClientError::Journal`].
-    pub(crate) async fn begin(
-        &mut self,
-        task: TaskId,
-        round: RoundId,
-        number: RoundNumber,
-        cost: Option<SubsampledGaussian>,
-    ) -> Result<(), ClientError> {
+    pub(crate) async fn begin(&mut self, beginning: Beginning) -> Result<(), ClientError> {
+        let Beginning {
+            task,
+            round,
+            number,
+            costs,
+            mechanism,
+            filters,
+        } = beginning;
         self.append(Record::Begun {
             task: Hex(task),
             round: Hex(round),
             number: number.0,
-            cost,
+            cost: costs.example.map(StoredEvent),
+            client_cost: costs.client.map(StoredEvent),
+            mechanism: Some(Hex(mechanism)),
+            filters,
         })
         .await
     }
@@ -266,12 +354,18 @@ impl Journal {
         .await
     }
 
-    /// Records that the round's cost is spent: the masked input is about to be sent.
+    /// Records that the round's cost is spent, with the receipts for it: the masked input is about
+    /// to be sent.
     ///
     /// # Errors
     /// [`ClientError::Step`] unless the round was begun and no more; [`ClientError::Journal`].
-    pub(crate) async fn spend(&mut self, round: RoundId) -> Result<(), ClientError> {
-        self.append(Record::Spent { round: Hex(round) }).await
+    pub(crate) async fn spend(
+        &mut self,
+        round: RoundId,
+        receipts: Vec<Receipt>,
+    ) -> Result<(), ClientError> {
+        let round = Hex(round);
+        self.append(Record::Spent { round, receipts }).await
     }
 
     /// Records that the round's statement is about to be sent.
@@ -308,18 +402,41 @@ impl Journal {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    /// The ledger of all that was spent, and how many updates were released without noise.
-    pub(crate) fn ledger(&self, budget: Budget) -> (Ledger, u32) {
-        let mut ledger = Ledger::new(budget);
-        let mut without_noise = 0_u32;
-        let released = |e: &&Entry| e.step >= Step::Spent || e.presumed_spent;
-        for entry in self.rounds.values().filter(released) {
-            match &entry.cost {
-                Some(cost) => ledger.record_past(cost),
-                None => without_noise = without_noise.saturating_add(1),
+    /// The ledgers of all that was spent, against the budgets of a policy.
+    pub(crate) fn ledgers(&self, policy: &Policy) -> Ledgers {
+        let account = |unit, budget| self.account(unit, budget);
+        Ledgers {
+            example: account(PrivacyUnit::Example, policy.budget),
+            client: policy
+                .client_budget
+                .map(|budget| account(PrivacyUnit::Client, budget)),
+        }
+    }
+
+    /// The ledger at one unit. Its order is the one that stood at the first spend.
+    fn account(&self, unit: PrivacyUnit, budget: Budget) -> Account {
+        let released = self.in_order().filter(|(_, entry)| entry.is_released());
+        let released: Vec<&Entry> = released.map(|(_, entry)| entry).collect();
+        let first = released.iter().find(|e| e.costs.at(unit).is_some());
+        let order = first.and_then(|e| e.filters.iter().find(|judged| judged.unit == unit));
+        let mut ledger = order
+            .and_then(|judged| Ledger::at_order(budget, judged.order).ok())
+            .unwrap_or_else(|| Ledger::new(budget));
+        let mut unbounded = 0_u32;
+        for entry in released {
+            match entry.costs.at(unit) {
+                Some(cost) => ledger.record_past(&cost),
+                None => unbounded = unbounded.saturating_add(1),
             }
         }
-        (ledger, without_noise)
+        Account { ledger, unbounded }
+    }
+
+    /// All rounds in the order in which they were begun.
+    fn in_order(&self) -> impl Iterator<Item = (RoundId, &Entry)> {
+        let mut all: Vec<_> = self.rounds.iter().map(|(id, e)| (*id, e)).collect();
+        all.sort_by_key(|(_, entry)| entry.place);
+        all.into_iter()
     }
 }
 

@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use undertone_privacy::SubsampledGaussian;
-use undertone_protocol::id::{RoundId, TaskId};
+use undertone_privacy::budget::StoredEvent;
+use undertone_privacy::{Budget, PrivacyUnit};
+use undertone_protocol::id::{MechanismDigest, RoundId, TaskId};
+
+use crate::receipt::Receipt;
 
 /// What is recorded, each time before the thing itself is done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,11 +17,26 @@ pub(super) enum Record {
         task: Hex<TaskId>,
         round: Hex<RoundId>,
         number: u32,
-        /// What releasing the update will cost; nothing for a mechanism without noise.
-        cost: Option<SubsampledGaussian>,
+        /// What releasing the update will cost for an example; nothing for a mechanism without
+        /// noise. (Its name is from the time before there were two units.)
+        cost: Option<StoredEvent>,
+        /// What it will cost for the whole client, where the mechanism promises anything there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        client_cost: Option<StoredEvent>,
+        /// The mechanism; none in journals of earlier versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        mechanism: Option<Hex<MechanismDigest>>,
+        /// By which budgets the round was judged.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        filters: Vec<Judged>,
     },
-    /// The masked input is about to be sent: the cost is spent.
-    Spent { round: Hex<RoundId> },
+    /// The masked input is about to be sent: the cost is spent. With the receipts in the same line:
+    /// both are there, or neither.
+    Spent {
+        round: Hex<RoundId>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        receipts: Vec<Receipt>,
+    },
     /// The statement is about to be sent.
     Signed { round: Hex<RoundId> },
     /// Shares are about to be revealed.
@@ -31,6 +49,16 @@ pub(super) enum Record {
     },
     /// A line was found cut off here when the journal was opened, and removed.
     Torn,
+}
+
+/// The budget by which a round was judged, and the Rényi order of its filter. The order that stood
+/// at the first spend is the one for ever: it must not follow from what was released.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Judged {
+    pub(crate) unit: PrivacyUnit,
+    pub(crate) budget: Budget,
+    pub(crate) order: f64,
 }
 
 /// An identifier as hexadecimal digits.
@@ -77,9 +105,13 @@ const MIDDLE: &str = r#"","record":"#;
 
 /// Writes one line, its newline included, and moves the chain on.
 pub(super) fn write(chain: &mut Chain, record: &Record) -> Result<String, serde_json::Error> {
-    let json = serde_json::to_string(record)?;
-    *chain = chain.next(&json);
-    Ok(format!("{HEAD}{}{MIDDLE}{json}}}\n", hex::encode(chain.0)))
+    Ok(chained(chain, &serde_json::to_string(record)?))
+}
+
+/// The line of a record's text, its newline included.
+pub(super) fn chained(chain: &mut Chain, json: &str) -> String {
+    *chain = chain.next(json);
+    format!("{HEAD}{}{MIDDLE}{json}}}\n", hex::encode(chain.0))
 }
 
 /// Reads one line, without its newline, and moves the chain on. The digest covers the record's

@@ -18,9 +18,11 @@ use self::seat::Seat;
 use crate::api::RoundResult;
 use crate::client::Client;
 use crate::error::{ClientError, LostReason, RequestError};
+use crate::journal::Beginning;
 use crate::observer::{Event, Observer};
 use crate::policy::DeclineReason;
 use crate::problem::ProblemKind;
+use crate::receipt::receipts;
 use crate::trainer::{Trainer, Work};
 
 /// Why a round does not end with a result for this client.
@@ -86,10 +88,18 @@ impl<T: Trainer, O: Observer> Client<T, O> {
         };
         self.observer.event(event).await;
         drop(update);
-        let cost = prepared.mechanism.per_round().copied();
-        self.journal
-            .begin(self.config.task, round, number, cost)
-            .await?;
+        let which = (self.config.task, round, number);
+        let mechanism = prepared.participant.params().mechanism;
+        let receipts = receipts(which, mechanism, &prepared.costs, &self.config.identity)?;
+        let beginning = Beginning {
+            task: self.config.task,
+            round,
+            number,
+            costs: prepared.costs,
+            mechanism,
+            filters: prepared.filters,
+        };
+        self.journal.begin(beginning).await?;
         let seat = Seat {
             http: &self.http,
             observer: &mut self.observer,
@@ -99,6 +109,7 @@ impl<T: Trainer, O: Observer> Client<T, O> {
             index: self.index,
             params: prepared.participant.params().clone(),
             patience: self.config.patience,
+            receipts,
         };
         seat.take_part(prepared.participant, input, rng).await
     }

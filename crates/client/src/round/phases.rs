@@ -51,7 +51,8 @@ impl<O: Observer> Seat<'_, O> {
         let dealt = self.fetch(MaskedInput, &path).await?;
         let (state, message) = off_runtime(move || state.masked_input(&dealt, input)).await??;
         // From here on the cost is paid, whether the message arrives or not.
-        self.journal.spend(self.round).await?;
+        let receipts = std::mem::take(&mut self.receipts);
+        self.journal.spend(self.round, receipts).await?;
         self.send(MaskedInput, message).await?;
         Ok(state)
     }

@@ -17,7 +17,9 @@ use undertone_protocol::params::RoundParams;
 use super::{Stop, off_runtime};
 use crate::api::{Link, MECHANISM_LIMIT, PARAMS_LIMIT, Stage, TRAINING_LIMIT, adapter_limit};
 use crate::client::{Client, Settings};
+use crate::costs::{Costs, Ledgers};
 use crate::error::LostReason;
+use crate::journal::Judged;
 use crate::observer::Observer;
 use crate::policy::DeclineReason;
 use crate::trainer::Trainer;
@@ -28,6 +30,10 @@ pub(super) struct Prepared {
     pub(super) adapter: Adapter,
     pub(super) mechanism: Mechanism,
     pub(super) encoding: FixedPoint,
+    /// What releasing the update costs.
+    pub(super) costs: Costs,
+    /// By which budgets that was judged.
+    pub(super) filters: Vec<Judged>,
 }
 
 impl<T: Trainer, O: Observer> Client<T, O> {
@@ -61,8 +67,10 @@ impl<T: Trainer, O: Observer> Client<T, O> {
             return Err(DeclineReason::UnderWay.into());
         }
         let mechanism = self.mechanism(&params).await?;
-        let (ledger, _) = self.journal.ledger(self.config.policy.budget);
-        self.config.policy.check_mechanism(&mechanism, &ledger)?;
+        let ledgers = self.journal.ledgers(&self.config.policy);
+        self.config.policy.check_mechanism(&mechanism, &ledgers)?;
+        let costs = Costs::of(&mechanism);
+        let filters = judged(&ledgers, &costs);
         let encoding = encoding(&params, &mechanism)?;
         self.fetch_training(&params).await?;
         let adapter = self.adapter(&params).await?;
@@ -71,6 +79,8 @@ impl<T: Trainer, O: Observer> Client<T, O> {
             adapter,
             mechanism,
             encoding,
+            costs,
+            filters,
         })
     }
 
@@ -162,6 +172,19 @@ impl Settings {
     pub(super) fn training(&self) -> &[u8] {
         self.training.as_ref().map_or(&[], |(_, bytes)| bytes)
     }
+}
+
+/// The budgets by which a round was judged, each with the order of its filter.
+fn judged(ledgers: &Ledgers, costs: &Costs) -> Vec<Judged> {
+    let with_order = ledgers.all().filter_map(|(unit, account)| {
+        let cost = costs.at(unit)?;
+        Some(Judged {
+            unit,
+            budget: account.ledger.budget(),
+            order: account.ledger.order_for(&cost)?,
+        })
+    });
+    with_order.collect()
 }
 
 /// The encoding, refused if the sum of the largest directory could overflow the ring.

@@ -18,6 +18,7 @@ use crate::http::Http;
 use crate::journal::Journal;
 use crate::observer::{Event, Observer};
 use crate::problem::tidy;
+use crate::receipt::Receipt;
 
 pub(super) struct Seat<'a, O> {
     pub(super) http: &'a Http,
@@ -28,6 +29,8 @@ pub(super) struct Seat<'a, O> {
     pub(super) index: RosterIndex,
     pub(super) params: RoundParams,
     pub(super) patience: Duration,
+    /// What is kept once the cost is spent.
+    pub(super) receipts: Vec<Receipt>,
 }
 
 impl<O: Observer> Seat<'_, O> {

@@ -65,6 +65,11 @@ type Shared = State<Arc<World>>;
 type Id = Path<String>;
 
 impl World {
+    /// The digest of the mechanism that is handed out.
+    pub(crate) fn mechanism_digest(&self) -> MechanismDigest {
+        MechanismDigest::of(&self.mechanism)
+    }
+
     /// Starts an aggregator of `total` rounds for `clients`, with a deadline for each phase.
     pub(crate) async fn start(
         seed: u64,

@@ -71,6 +71,28 @@ impl Event {
         self
     }
 
+    /// Whether it looks at no data: no step, or none that takes any record.
+    pub fn releases_nothing(&self) -> bool {
+        let rate = match self {
+            Self::Gaussian(gaussian) => gaussian.sampling_rate,
+            Self::Skellam(skellam) => skellam.sampling_rate,
+            Self::DiscreteGaussian(gaussian) => gaussian.sampling_rate,
+        };
+        self.steps() == 0 || rate.get() <= 0.0
+    }
+
+    /// The standard deviation of the noise over the L2 sensitivity: what its owner's floor for the
+    /// noise is compared with.
+    pub fn noise_multiplier(&self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "a ratio, to 1e-16")]
+        let ratio = |variance: f64, l2_squared: u64| (variance / l2_squared as f64).sqrt();
+        match self {
+            Self::Gaussian(gaussian) => gaussian.noise_multiplier.get(),
+            Self::Skellam(skellam) => ratio(skellam.variance.get(), skellam.l2_squared),
+            Self::DiscreteGaussian(gaussian) => ratio(gaussian.variance.get(), gaussian.l2_squared),
+        }
+    }
+
     /// Whether both are the same mechanism, the number of steps aside.
     pub fn is_same_mechanism(&self, other: &Self) -> bool {
         self.with_steps(1) == other.with_steps(1)
@@ -188,6 +210,24 @@ mod tests {
             );
         }
         assert!(!all()[0].is_same_mechanism(&all()[1]));
+    }
+
+    #[test]
+    fn noise_is_compared_with_the_sensitivity() {
+        let multipliers: Vec<f64> = all().iter().map(Event::noise_multiplier).collect();
+        // sqrt(1e6 / 1e4) for the integer mechanisms.
+        for (found, expected) in multipliers.iter().zip([1.5, 10.0, 10.0]) {
+            assert!((found - expected).abs() < 1e-12, "{found}");
+        }
+        for event in all() {
+            assert!(!event.releases_nothing());
+            assert!(event.with_steps(0).releases_nothing());
+        }
+        let idle = SubsampledGaussian {
+            sampling_rate: SamplingRate::new(0.0).unwrap(),
+            ..gaussian()
+        };
+        assert!(Event::from(idle).releases_nothing());
     }
 
     #[test]
