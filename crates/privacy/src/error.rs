@@ -130,6 +130,12 @@ pub enum PrivacyError {
         /// What it may be, in words.
         range: &'static str,
     },
+    /// Settings of distributed noise do not work.
+    #[error("{0}")]
+    Distributed(String),
+    /// The tables of a sampler fail their check.
+    #[error("the sampler's tables are inconsistent ({0}); choose another variance")]
+    Sampler(&'static str),
 }
 
 fn bound(epsilon: Option<f64>) -> String {

@@ -6,6 +6,7 @@
 //! - [`noise`] draws Gaussian noise from a cryptographic generator.
 //! - [`accountant`] turns (sampling rate, noise multiplier, steps) into (ε, δ), and back into the
 //!   least noise multiplier that stays within a target ε.
+//! - [`distributed`] encodes vectors as integers and adds integer noise that many clients share.
 //! - [`budget`] keeps what one data owner has spent, and says whether a next round still fits.
 //! - [`filter`] is what a ledger asks before each release: it holds where mechanisms are chosen by
 //!   what earlier ones released.
@@ -27,6 +28,7 @@
 pub mod accountant;
 pub mod allocation;
 pub mod budget;
+pub mod distributed;
 mod error;
 pub mod filter;
 pub mod mechanism;
