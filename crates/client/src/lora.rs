@@ -145,11 +145,12 @@ fn features(data: &LoraData, config: TrainingConfig) -> Result<(Arc<Model>, Feat
         labels: &data.labels,
         length,
     };
-    let model = Arc::new(Model::new(data.encoder.clone(), config)?);
+    let encoder = data.encoder.with_base(config.base_weights)?;
+    let model = Arc::new(Model::new(Arc::clone(&encoder), config)?);
     let depth = model.depth();
     let features = match &data.cache {
-        Some(folder) => Features::load_or_compute(folder, &data.encoder, tokens, depth, |_, _| ())?,
-        None => Features::compute(&data.encoder, tokens, depth, |_, _| ())?,
+        Some(folder) => Features::load_or_compute(folder, &encoder, tokens, depth, |_, _| ())?,
+        None => Features::compute(&encoder, tokens, depth, |_, _| ())?,
     };
     Ok((model, features))
 }
@@ -222,7 +223,8 @@ pub fn first_adapter(
     encoder: &Arc<Encoder>,
     config: &TrainingConfig,
 ) -> Result<Adapter, TrainingError> {
-    Ok(Model::new(encoder.clone(), config.clone())?.initial_adapter())
+    let encoder = encoder.with_base(config.base_weights)?;
+    Ok(Model::new(encoder, config.clone())?.initial_adapter())
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! The training settings that the demo and the studies start from.
 
 use undertone_privacy::{Delta, Epsilon, SamplingRate, noise_multiplier_for};
-use undertone_training::{LoraConfig, LoraVariant, PrivacyConfig, Projection, TrainingConfig};
+use undertone_training::{
+    BaseWeights, LoraConfig, LoraVariant, PrivacyConfig, Projection, TrainingConfig,
+};
 
 use crate::error::StudyError;
 
@@ -36,6 +38,7 @@ pub fn training() -> TrainingConfig {
         labels: 2,
         head_bias: true,
         feature_scale: 4.0,
+        base_weights: BaseWeights::F32,
         lora: Some(LoraConfig {
             layers: 1,
             projections: vec![Projection::Query, Projection::Value],

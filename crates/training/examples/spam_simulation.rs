@@ -17,7 +17,7 @@ use rand_core::{Rng, SeedableRng};
 use undertone_privacy::{Delta, Epsilon, SamplingRate, noise_multiplier_for};
 use undertone_training::data::{hold_out, partition, read_corpus, without_near_duplicates};
 use undertone_training::{
-    Depth, Encoder, Features, LabelledTokens, LoraConfig, LoraVariant, Metrics, Model,
+    BaseWeights, Depth, Encoder, Features, LabelledTokens, LoraConfig, LoraVariant, Metrics, Model,
     PrivacyConfig, Projection, TextTokenizer, TrainingConfig, evaluate, simulation,
 };
 
@@ -72,6 +72,7 @@ impl Settings {
             labels: 2,
             head_bias: self.get("bias", true),
             feature_scale: self.get("scale", 4.0),
+            base_weights: BaseWeights::F32,
             lora: Some(LoraConfig {
                 layers: self.get("layers", 1),
                 projections: projections.collect(),

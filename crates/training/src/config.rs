@@ -1,5 +1,6 @@
 //! The hyper-parameters of a task: what every client must train with, and the digest covers.
 
+use candle_core::quantized::GgmlDType;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Result, TrainingError};
@@ -95,6 +96,47 @@ impl PrivacyConfig {
     }
 }
 
+/// How the frozen weights of the encoder are kept: clients must agree, since what is trained
+/// depends on them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BaseWeights {
+    /// As they are in the file, 4 bytes each.
+    #[default]
+    #[serde(rename = "f32")]
+    F32,
+    /// Blocks of 32 with one scale: 8.5 bits a weight.
+    #[serde(rename = "q8_0")]
+    Q8_0,
+    /// Blocks of 32 with one scale: 4.5 bits a weight.
+    #[serde(rename = "q4_0")]
+    Q4_0,
+    /// Blocks of 256 with eight scales and minima: 4.5 bits a weight.
+    #[serde(rename = "q4_k")]
+    Q4K,
+}
+
+impl BaseWeights {
+    /// Candle's name; nothing for `f32`.
+    pub(crate) fn dtype(self) -> Option<GgmlDType> {
+        match self {
+            Self::F32 => None,
+            Self::Q8_0 => Some(GgmlDType::Q8_0),
+            Self::Q4_0 => Some(GgmlDType::Q4_0),
+            Self::Q4K => Some(GgmlDType::Q4K),
+        }
+    }
+
+    /// The name as in the settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Q8_0 => "q8_0",
+            Self::Q4_0 => "q4_0",
+            Self::Q4K => "q4_k",
+        }
+    }
+}
+
 /// All hyper-parameters of a task.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -107,6 +149,9 @@ pub struct TrainingConfig {
     pub head_bias: bool,
     /// The head sees the mean-pooled sentence vector scaled to this L2 norm; above 0.
     pub feature_scale: f64,
+    /// How the encoder's frozen weights are kept (`f32`, the default, or quantized).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub base_weights: BaseWeights,
     /// LoRA adapters; `None` trains the head alone.
     pub lora: Option<LoraConfig>,
     /// DP-SGD; `None` trains without clipping and noise.
@@ -268,18 +313,27 @@ mod tests {
     fn fields_at_their_defaults_are_not_written() {
         let plain = fixture::config().to_json_bytes().unwrap();
         let text = String::from_utf8(plain).unwrap();
-        assert!(
-            !text.contains("variant") && !text.contains("groups"),
-            "{text}"
-        );
+        for field in ["variant", "groups", "base_weights"] {
+            assert!(!text.contains(field), "{text}");
+        }
         let mut config = fixture::config();
+        config.base_weights = BaseWeights::Q8_0;
         config.lora.as_mut().unwrap().variant = LoraVariant::Plain;
         config.privacy.as_mut().unwrap().groups = ClipGroups::PerLayer;
         let bytes = config.to_json_bytes().unwrap();
         let text = String::from_utf8(bytes.clone()).unwrap();
         assert!(text.contains(r#""variant":"plain""#), "{text}");
         assert!(text.contains(r#""groups":"per_layer""#), "{text}");
+        assert!(text.contains(r#""base_weights":"q8_0""#), "{text}");
         assert_eq!(TrainingConfig::from_json_bytes(&bytes).unwrap(), config);
+    }
+
+    #[test]
+    fn base_weights_are_written_as_they_are_named() {
+        use BaseWeights::{F32, Q4_0, Q4K, Q8_0};
+        for base in [F32, Q8_0, Q4_0, Q4K] {
+            assert_eq!(serde_json::to_value(base).unwrap(), base.name());
+        }
     }
 
     #[test]

@@ -15,7 +15,9 @@ use tokenizers::pre_tokenizers::whitespace::WhitespaceSplit;
 use tokenizers::processors::bert::BertProcessing;
 use tokenizers::{AddedToken, Tokenizer};
 
-use crate::config::{LoraConfig, LoraVariant, PrivacyConfig, Projection, TrainingConfig};
+use crate::config::{
+    BaseWeights, LoraConfig, LoraVariant, PrivacyConfig, Projection, TrainingConfig,
+};
 use crate::error::{Result, TrainingError};
 use crate::features::{Features, LabelledTokens};
 use crate::model::{BertConfig, Encoder, Model};
@@ -33,6 +35,7 @@ pub fn config() -> TrainingConfig {
         labels: 2,
         head_bias: true,
         feature_scale: 4.0,
+        base_weights: BaseWeights::F32,
         lora: Some(LoraConfig {
             layers: 1,
             projections: vec![Projection::Query, Projection::Value],
@@ -118,22 +121,33 @@ fn meaning(index: usize) -> f64 {
 /// # Errors
 /// [`TrainingError::Model`] if serialisation fails.
 pub fn files() -> Result<(Vec<u8>, Vec<u8>)> {
-    let config = bert_config();
+    files_of(&bert_config())
+}
+
+/// The same for an encoder of any size, which knows no words: for measurements, where values do
+/// not matter.
+///
+/// # Errors
+/// [`TrainingError::Model`] if serialisation fails.
+pub fn files_of(config: &BertConfig) -> Result<(Vec<u8>, Vec<u8>)> {
+    let tiny = *config == bert_config();
     let mut rng = ChaCha20Rng::from_seed([42; 32]);
     let mut unit = || f64::from(rng.next_u32() >> 8) / f64::from(1_u32 << 23) - 1.0;
-    let buffers: Vec<(String, Vec<usize>, Vec<u8>)> = shapes(&config)
+    let buffers: Vec<(String, Vec<usize>, Vec<u8>)> = shapes(config)
         .into_iter()
         .map(|(name, shape)| {
             // Scales near those of a trained encoder: normalisation weights about 1, matrices
             // that keep the variance, small biases.
             let (centre, spread) = match shape.as_slice() {
                 [_, _] if name.starts_with("embeddings") => (0.0, 1.0),
-                [_, _] => (0.0, 0.5),
+                [_, _] if tiny => (0.0, 0.5),
+                #[allow(clippy::cast_precision_loss, reason = "widths are far below 2^52")]
+                [_, input] => (0.0, (3.0 / *input as f64).sqrt()),
                 _ if name.ends_with("LayerNorm.weight") => (1.0, 0.1),
                 _ => (0.0, 0.1),
             };
             let count = shape.iter().product::<usize>();
-            let words = name == "embeddings.word_embeddings.weight";
+            let words = tiny && name == "embeddings.word_embeddings.weight";
             #[allow(clippy::cast_possible_truncation, reason = "weights are f32")]
             let bytes = (0..count)
                 .map(|i| centre + spread * unit() + if words { meaning(i) } else { 0.0 })
@@ -154,7 +168,7 @@ pub fn files() -> Result<(Vec<u8>, Vec<u8>)> {
         .collect::<std::result::Result<Vec<_>, _>>()
         .map_err(model)?;
     let weights = safetensors::serialize(views, None).map_err(model)?;
-    let json = serde_json::to_vec(&config).map_err(|e| TrainingError::Model(e.to_string()))?;
+    let json = serde_json::to_vec(config).map_err(|e| TrainingError::Model(e.to_string()))?;
     Ok((json, weights))
 }
 

@@ -12,6 +12,7 @@ pub mod dpsgd;
 pub mod error;
 pub mod features;
 pub mod fixture;
+pub mod measure;
 pub mod metrics;
 pub mod model;
 mod ops;
@@ -21,7 +22,8 @@ pub mod train;
 mod workers;
 
 pub use config::{
-    ClipGroups, LoraConfig, LoraVariant, PrivacyConfig, PrivacySchedule, Projection, TrainingConfig,
+    BaseWeights, ClipGroups, LoraConfig, LoraVariant, PrivacyConfig, PrivacySchedule, Projection,
+    TrainingConfig,
 };
 pub use error::{Result, TrainingError};
 pub use features::{Features, LabelledTokens};

@@ -7,7 +7,7 @@ use undertone_protocol::adapter::Adapter;
 
 use super::clip::{Bounds, Verdict, add_scaled, copy_scaled, square_norm};
 use crate::error::{Result, TrainingError};
-use crate::features::Features;
+use crate::features::{Batch, Features};
 use crate::model::{Model, cross_entropy};
 use crate::ops::with_values;
 
@@ -93,7 +93,7 @@ impl Place<'_> {
 }
 
 /// Sums the gradients of the cross-entropy at `adapter` over the examples at `rows`, each clipped
-/// to `bounds`.
+/// to `bounds`. An example whose gradient is not finite counts as zero.
 ///
 /// The result depends on `rows` and their order, not on the number of worker threads.
 ///
@@ -116,6 +116,11 @@ pub fn clipped_gradient_sum(
     place.check()?;
     let jobs: Vec<&[usize]> = rows.chunks(MICRO_BATCH).collect();
     let sum = |rows: &&[usize]| {
+        if bounds.sensitivity().is_none()
+            && let Some(sum) = unclipped_sum(place, rows)?
+        {
+            return Ok(sum);
+        }
         let examples = PerExample::compute(place, rows)?;
         let mut gradient = vec![0.0; adapter.len()];
         examples.visit(|_, place, scale, values| {
@@ -133,6 +138,56 @@ pub fn clipped_gradient_sum(
     Ok(parts
         .iter()
         .fold(ClippedSum::zero(adapter.len()), ClippedSum::merge))
+}
+
+/// The sum over a micro-batch where nothing is clipped: one variable a tensor serves all examples.
+/// `None` if it is not finite; which example is to blame then shows in their own gradients.
+fn unclipped_sum(place: Place<'_>, rows: &[usize]) -> Result<Option<ClippedSum>> {
+    let batch = place.features.batch(rows)?;
+    let (variables, losses) = forward(place, &batch, 1)?;
+    let gradients = losses.sum_all()?.backward()?;
+    let mut gradient = vec![0.0; place.adapter.len()];
+    let mut start = 0;
+    for (variable, len) in &variables {
+        if let Some(values) = gradients.get(variable.as_tensor()) {
+            with_values(values, |values| {
+                add_scaled(1.0, values, &mut gradient[start..start + len]);
+                Ok(())
+            })?;
+        }
+        start += len;
+    }
+    let totals = Totals {
+        loss: sum_of(&losses)?,
+        clipped: 0,
+    };
+    let finite = gradient.iter().sum::<f64>().is_finite();
+    Ok(finite.then_some(ClippedSum { gradient, totals }))
+}
+
+/// A variable a tensor, with the number of values of one copy, and the losses `[rows]`.
+type Forward = (Vec<(Var, usize)>, Tensor);
+
+/// The forward pass with so many copies of each trainable tensor: one, or one an example.
+fn forward(place: Place<'_>, batch: &Batch, copies: usize) -> Result<Forward> {
+    let mut variables = Vec::new();
+    let mut parameters = BTreeMap::new();
+    for (name, shape, values) in place.adapter.tensors() {
+        let dims: Vec<usize> = std::iter::once(copies)
+            .chain(shape.iter().copied())
+            .collect();
+        let variable = Var::from_vec(values.repeat(copies), dims, &Device::Cpu)?;
+        parameters.insert(name.clone(), variable.as_tensor().clone());
+        variables.push((variable, values.len()));
+    }
+    let logits = place
+        .model
+        .logits(&batch.input, &batch.lengths, &parameters)?;
+    Ok((variables, cross_entropy(&logits, &batch.labels)?))
+}
+
+fn sum_of(losses: &Tensor) -> Result<f64> {
+    Ok(losses.to_vec1::<f32>()?.into_iter().map(f64::from).sum())
 }
 
 /// Hands out the clipped gradient of each example at `rows` by itself, micro-batch by
@@ -202,21 +257,7 @@ impl PerExample {
     /// with respect to the copies is the stack of the examples' gradients.
     fn compute(place: Place<'_>, rows: &[usize]) -> Result<Self> {
         let batch = place.features.batch(rows)?;
-        let mut variables = Vec::new();
-        let mut parameters = BTreeMap::new();
-        for (name, shape, values) in place.adapter.tensors() {
-            let copies: Vec<f32> = values.repeat(rows.len());
-            let dims: Vec<usize> = std::iter::once(rows.len())
-                .chain(shape.iter().copied())
-                .collect();
-            let variable = Var::from_vec(copies, dims, &Device::Cpu)?;
-            parameters.insert(name.clone(), variable.as_tensor().clone());
-            variables.push((variable, values.len()));
-        }
-        let logits = place
-            .model
-            .logits(&batch.input, &batch.lengths, &parameters)?;
-        let losses = cross_entropy(&logits, &batch.labels)?;
+        let (variables, losses) = forward(place, &batch, rows.len())?;
         let mut gradients = losses.sum_all()?.backward()?;
         let mut start = 0;
         let tensors = variables
@@ -226,7 +267,7 @@ impl PerExample {
                 (gradients.remove(variable.as_tensor()), start - len, *len)
             })
             .collect();
-        let loss = losses.to_vec1::<f32>()?.into_iter().map(f64::from).sum();
+        let loss = sum_of(&losses)?;
         Self {
             tensors,
             scales: Vec::new(),

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use candle_core::quantized::GgmlDType;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde::{Deserialize, Serialize};
 
+use crate::config::BaseWeights;
 use crate::error::{Result, TrainingError};
-use crate::ops::{FeedForward, Linear, Norm};
+use crate::ops::{FeedForward, Linear, Matrix, Norm};
 
 /// The fields of a Hugging Face `config.json` that the encoder needs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,10 +64,44 @@ pub(crate) struct Layer {
 
 /// The frozen embedding tables: row-major, `hidden_size` wide.
 pub(crate) struct Embeddings {
-    pub(crate) words: Vec<f32>,
+    pub(crate) words: Matrix,
     pub(crate) positions: Vec<f32>,
     pub(crate) token_type: Vec<f32>,
     pub(crate) norm: Norm,
+}
+
+impl Layer {
+    /// The same layer with its matrices in blocks; normalisations stay as they are.
+    fn quantized(&self, dtype: GgmlDType) -> candle_core::Result<Self> {
+        let linear = |weights: &Arc<Linear>| weights.quantized(dtype).map(Arc::new);
+        let block = &self.feed_forward;
+        Ok(Self {
+            query: linear(&self.query)?,
+            key: linear(&self.key)?,
+            value: linear(&self.value)?,
+            output: linear(&self.output)?,
+            attention_norm: Arc::clone(&self.attention_norm),
+            feed_forward: Arc::new(FeedForward {
+                up: linear(&block.up)?,
+                down: linear(&block.down)?,
+                norm: Arc::clone(&block.norm),
+            }),
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        let block = &self.feed_forward;
+        let matrices = [
+            &self.query,
+            &self.key,
+            &self.value,
+            &self.output,
+            &block.up,
+            &block.down,
+        ];
+        let matrices = matrices.iter().map(|m| m.bytes()).sum::<usize>();
+        matrices + self.attention_norm.bytes() + block.norm.bytes()
+    }
 }
 
 /// All frozen weights.
@@ -90,11 +126,14 @@ impl Weights {
         };
         let hidden = config.hidden_size;
         let embeddings = Embeddings {
-            words: source.matrix(
-                "embeddings.word_embeddings.weight",
-                config.vocab_size,
+            words: Matrix::new(
                 hidden,
-            )?,
+                source.matrix(
+                    "embeddings.word_embeddings.weight",
+                    config.vocab_size,
+                    hidden,
+                )?,
+            ),
             positions: source.matrix(
                 "embeddings.position_embeddings.weight",
                 config.max_position_embeddings,
@@ -118,6 +157,47 @@ impl Weights {
             embeddings,
             layers,
         })
+    }
+}
+
+impl Weights {
+    /// The same weights with the matrices of all layers and the word embeddings in blocks;
+    /// positions, biases and normalisations stay as they are.
+    pub(crate) fn quantized(&self, base: BaseWeights, dtype: GgmlDType) -> Result<Self> {
+        let (block, config) = (dtype.block_size(), &self.config);
+        for width in [config.hidden_size, config.intermediate_size] {
+            if !width.is_multiple_of(block) {
+                return Err(TrainingError::Config(format!(
+                    "base_weights {} has blocks of {block}, which do not divide the model's width \
+                     {width}; choose q8_0 or q4_0 (blocks of 32), or f32",
+                    base.name()
+                )));
+            }
+        }
+        let table = &self.embeddings;
+        Ok(Self {
+            config: config.clone(),
+            embeddings: Embeddings {
+                words: table.words.quantized(dtype)?,
+                positions: table.positions.clone(),
+                token_type: table.token_type.clone(),
+                norm: table.norm.clone(),
+            },
+            layers: self
+                .layers
+                .iter()
+                .map(|layer| layer.quantized(dtype))
+                .collect::<candle_core::Result<_>>()?,
+        })
+    }
+
+    /// Bytes that all weights take in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let table = &self.embeddings;
+        let rows =
+            size_of_val(table.positions.as_slice()) + size_of_val(table.token_type.as_slice());
+        let layers = self.layers.iter().map(Layer::bytes).sum::<usize>();
+        table.words.bytes() + rows + table.norm.bytes() + layers
     }
 }
 

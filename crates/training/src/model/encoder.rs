@@ -8,7 +8,7 @@ use candle_core::{Device, Tensor};
 use sha2::{Digest, Sha256};
 
 use super::bert::{BertConfig, Layer, Weights};
-use crate::config::Projection;
+use crate::config::{BaseWeights, Projection};
 use crate::error::{Result, TrainingError};
 use crate::ops::{
     AttentionShape, Linear, add_layer_norm, attention, feed_forward, linear, low_rank_add,
@@ -19,6 +19,7 @@ use crate::workers::Workers;
 /// A frozen pretrained encoder, shared by all models that are trained on it.
 pub struct Encoder {
     weights: Weights,
+    base: BaseWeights,
     digest: [u8; 32],
     workers: Workers,
 }
@@ -27,6 +28,7 @@ impl fmt::Debug for Encoder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Encoder")
             .field("config", &self.weights.config)
+            .field("base", &self.base)
             .finish_non_exhaustive()
     }
 }
@@ -87,9 +89,59 @@ impl Encoder {
             .into();
         Ok(Self {
             weights,
+            base: BaseWeights::F32,
             digest,
             workers: Workers::per_core()?,
         })
+    }
+
+    /// Loads a folder like [`Self::load`] and keeps the frozen weights as `base` says; the `f32`
+    /// weights are dropped before this returns.
+    ///
+    /// # Errors
+    /// As for [`Self::load`] and [`Self::with_base`].
+    pub fn load_as(folder: &Path, base: BaseWeights) -> Result<Arc<Self>> {
+        Arc::new(Self::load(folder)?).with_base(base)
+    }
+
+    /// This encoder with its frozen weights as `base` says: itself, or a copy with quantized
+    /// matrices (all layers and the word embeddings).
+    ///
+    /// # Errors
+    /// [`TrainingError::Config`] if the blocks do not divide the model's widths, or if this
+    /// encoder is quantized already: what was rounded away does not come back.
+    pub fn with_base(self: &Arc<Self>, base: BaseWeights) -> Result<Arc<Self>> {
+        if base == self.base {
+            return Ok(Arc::clone(self));
+        }
+        let Some(dtype) = base.dtype().filter(|_| self.base == BaseWeights::F32) else {
+            return Err(TrainingError::Config(format!(
+                "the encoder's weights are {}, the task wants {}; load the model as f32",
+                self.base.name(),
+                base.name()
+            )));
+        };
+        let digest = Sha256::new()
+            .chain_update(b"undertone base weights v1")
+            .chain_update(base.name())
+            .chain_update(self.digest)
+            .finalize();
+        Ok(Arc::new(Self {
+            weights: self.weights.quantized(base, dtype)?,
+            base,
+            digest: digest.into(),
+            workers: Workers::per_core()?,
+        }))
+    }
+
+    /// How the frozen weights are kept.
+    pub fn base(&self) -> BaseWeights {
+        self.base
+    }
+
+    /// Bytes that the frozen weights take in memory.
+    pub fn weight_bytes(&self) -> usize {
+        self.weights.bytes()
     }
 
     /// The configuration the weights were read with.
@@ -97,9 +149,14 @@ impl Encoder {
         &self.weights.config
     }
 
-    /// SHA-256 over the configuration and the weights file.
+    /// SHA-256 over the configuration and the weights file, and over how the weights are kept if
+    /// they are quantized.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
+    }
+
+    pub(crate) fn layers(&self) -> &[Layer] {
+        &self.weights.layers
     }
 
     pub(crate) fn workers(&self) -> &Workers {
@@ -118,21 +175,15 @@ impl Encoder {
         }
         let mut out = vec![0.0; ids.len() * length * hidden];
         for (example, ids) in out.chunks_exact_mut(length * hidden).zip(ids) {
-            let tokens = example.chunks_exact_mut(hidden).zip(ids.iter());
-            for ((row, id), position) in tokens.zip(table.positions.chunks_exact(hidden)) {
-                let start = usize::try_from(*id)
-                    .unwrap_or(usize::MAX)
-                    .saturating_mul(hidden);
-                let word = table
-                    .words
-                    .get(start..start.saturating_add(hidden))
-                    .ok_or_else(|| TrainingError::Model(format!("token {id} has no embedding")))?;
-                for (((x, w), p), t) in row
-                    .iter_mut()
-                    .zip(word)
-                    .zip(position)
-                    .zip(&table.token_type)
-                {
+            let words = table.words.gather(ids)?.ok_or_else(|| {
+                let id = ids.iter().max().copied().unwrap_or_default();
+                TrainingError::Model(format!("token {id} has no embedding"))
+            })?;
+            let tokens = example.chunks_exact_mut(hidden);
+            let tokens = tokens.zip(words.chunks_exact(hidden));
+            for ((row, word), position) in tokens.zip(table.positions.chunks_exact(hidden)) {
+                let summands = word.iter().zip(position).zip(&table.token_type);
+                for (x, ((w, p), t)) in row.iter_mut().zip(summands) {
                     *x = w + p + t;
                 }
                 table.norm.forward(row);
@@ -269,9 +320,66 @@ mod tests {
         assert_close(&sentence_vector(&encoder, &ids[0], 16), &expected);
     }
 
+    /// An encoder whose widths blocks of 32 divide, as f32 and quantized.
+    fn wide(base: BaseWeights) -> Arc<Encoder> {
+        let config = BertConfig {
+            hidden_size: 64,
+            intermediate_size: 96,
+            ..fixture::bert_config()
+        };
+        let (config, weights) = fixture::files_of(&config).unwrap();
+        let encoder = Arc::new(Encoder::from_bytes(&config, &weights).unwrap());
+        encoder.with_base(base).unwrap()
+    }
+
+    #[test]
+    fn quantized_weights_take_less_and_say_nearly_the_same() {
+        let ids = [2, 4, 20, 43, 7, 33, 3];
+        let full = wide(BaseWeights::F32);
+        let expected = sentence_vector(&full, &ids, 12);
+        let size = expected.iter().map(|x| x * x).sum::<f32>().sqrt();
+        for (base, bytes, error) in [
+            (BaseWeights::Q8_0, 0.35, 0.02),
+            (BaseWeights::Q4_0, 0.25, 0.3),
+        ] {
+            let small = wide(base);
+            #[allow(clippy::cast_precision_loss)]
+            let share = small.weight_bytes() as f64 / full.weight_bytes() as f64;
+            assert!(share < bytes, "{base:?} takes {share}");
+            let got = sentence_vector(&small, &ids, 12);
+            let off = got.iter().zip(&expected).map(|(a, b)| (a - b).powi(2));
+            let off = off.sum::<f32>().sqrt() / size;
+            assert!(off > 0.0 && off < error, "{base:?} is {off} off");
+            assert_ne!(small.digest(), full.digest());
+        }
+    }
+
+    #[test]
+    fn a_base_that_cannot_be_had_is_refused_with_what_to_choose() {
+        let narrow = fixture::encoder().unwrap().with_base(BaseWeights::Q8_0);
+        let message = narrow.unwrap_err().to_string();
+        assert!(
+            message.contains("width 16") && message.contains("f32"),
+            "{message}"
+        );
+        let message = wide(BaseWeights::F32)
+            .with_base(BaseWeights::Q4K)
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("q4_0"), "{message}");
+        let again = wide(BaseWeights::Q8_0).with_base(BaseWeights::F32);
+        assert!(again.unwrap_err().to_string().contains("load the model"));
+        let same = wide(BaseWeights::Q8_0);
+        assert!(Arc::ptr_eq(
+            &same,
+            &same.with_base(BaseWeights::Q8_0).unwrap()
+        ));
+    }
+
     #[test]
     fn an_unknown_token_is_an_error() {
         let encoder = fixture::encoder().unwrap();
+        assert!(encoder.embed(&[&[43]], 4).is_ok(), "the last word");
         assert!(matches!(
             encoder.embed(&[&[9999]], 4),
             Err(TrainingError::Model(_))

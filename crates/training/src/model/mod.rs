@@ -13,6 +13,7 @@ use candle_core::Tensor;
 use undertone_protocol::adapter::Adapter;
 
 pub use bert::BertConfig;
+pub(crate) use bert::Layer;
 pub use encoder::Encoder;
 pub(crate) use encoder::mean_pool;
 pub(crate) use head::cross_entropy;
@@ -56,6 +57,14 @@ impl Model {
     /// [`TrainingError::Config`] if the configuration is invalid or does not fit the encoder.
     pub fn new(encoder: Arc<Encoder>, config: TrainingConfig) -> Result<Self> {
         config.validate()?;
+        if encoder.base() != config.base_weights {
+            return Err(TrainingError::Config(format!(
+                "the task wants base_weights {}, the encoder has {}; get one with \
+                 Encoder::with_base",
+                config.base_weights.name(),
+                encoder.base().name()
+            )));
+        }
         let bert = encoder.config();
         let (hidden, layers) = (bert.hidden_size, bert.num_hidden_layers);
         if config.sequence_length > bert.max_position_embeddings {

@@ -2,29 +2,56 @@
 
 use std::sync::Arc;
 
+use candle_core::quantized::GgmlDType;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::kernel::kernel;
-use super::{Matrices, matmul, tensor, with_values};
+use super::{Matrices, Matrix, matmul, tensor, with_values};
 
 /// Frozen weights of `y = x W^T + b`: `weight` is `[output, input]` as in `PyTorch`.
+///
+/// Candle's own matmul would compute and keep the gradient of W, and its product with quantized
+/// weights records no backward pass at all; this one has a gradient for `x` alone, in either form.
 pub(crate) struct Linear {
     pub(crate) input: usize,
     pub(crate) output: usize,
-    weight: CpuStorage,
+    weight: Matrix,
     bias: Vec<f32>,
 }
 
 impl Linear {
     /// `weight` row-major `[output, input]`, `bias` `[output]` or empty.
     pub(crate) fn new(input: usize, weight: Vec<f32>, bias: Vec<f32>) -> Self {
-        let output = weight.len() / input.max(1);
+        let weight = Matrix::new(input, weight);
         Self {
             input,
-            output,
-            weight: CpuStorage::F32(weight),
+            output: weight.rows(),
+            weight,
             bias,
         }
+    }
+
+    /// The same map with W rounded to blocks of `dtype`, whose size must divide `input`.
+    pub(crate) fn quantized(&self, dtype: GgmlDType) -> Result<Self> {
+        Ok(Self {
+            weight: self.weight.quantized(dtype)?,
+            bias: self.bias.clone(),
+            ..*self
+        })
+    }
+
+    /// Bytes that the weights take in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.weight.bytes() + size_of_val(self.bias.as_slice())
+    }
+
+    /// W and b as tensors: `[output, input]` and `[output]`, or nothing without b.
+    pub(crate) fn tensors(&self) -> Result<(Tensor, Option<Tensor>)> {
+        let weight = self.weight.with(|w| Ok(w.as_slice::<f32>()?.to_vec()))?;
+        let bias = (!self.bias.is_empty())
+            .then(|| tensor(self.bias.clone(), self.output))
+            .transpose()?;
+        Ok((tensor(weight, (self.output, self.input))?, bias))
     }
 
     /// `x` is row-major `[rows, input]`, starting at `offset`; gives `[rows, output]`.
@@ -33,12 +60,8 @@ impl Linear {
             offset,
             ..Matrices::one(rows, self.input)
         };
-        let mut y = matmul(
-            x,
-            x_view,
-            &self.weight,
-            Matrices::one(self.output, self.input).t(),
-        )?;
+        let w_view = Matrices::one(self.output, self.input).t();
+        let mut y = self.weight.with(|w| matmul(x, x_view, w, w_view))?;
         if !self.bias.is_empty() {
             add_bias(&mut y, &self.bias);
         }
@@ -48,12 +71,8 @@ impl Linear {
     /// The gradient with respect to `x`: `grad` is `[rows, output]`, the result `[rows, input]`.
     pub(super) fn backward(&self, grad: &CpuStorage, rows: usize) -> Result<Vec<f32>> {
         let view = Matrices::one(rows, self.output);
-        matmul(
-            grad,
-            view,
-            &self.weight,
-            Matrices::one(self.output, self.input),
-        )
+        let w_view = Matrices::one(self.output, self.input);
+        self.weight.with(|w| matmul(grad, view, w, w_view))
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod kernel;
 mod linear;
 mod low_rank;
 mod low_rank_down;
+mod matrix;
 mod norm;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub(crate) use feed_forward::{FeedForward, feed_forward};
 pub(crate) use linear::{Linear, linear};
 pub(crate) use low_rank::low_rank_add;
 pub(crate) use low_rank_down::low_rank_down;
+pub(crate) use matrix::Matrix;
 pub(crate) use norm::{Norm, add_layer_norm};
 
 use candle_core::backend::BackendStorage;

@@ -8,6 +8,7 @@ use super::kernel::{dot, kernel, sum_by};
 use super::{tensor, values, with_values};
 
 /// Frozen layer normalisation (Ba et al. 2016): `gamma` and `beta` are `[width]`.
+#[derive(Clone)]
 pub(crate) struct Norm {
     pub(crate) gamma: Vec<f32>,
     pub(crate) beta: Vec<f32>,
@@ -15,6 +16,11 @@ pub(crate) struct Norm {
 }
 
 impl Norm {
+    /// Bytes that the weights take in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of_val(self.gamma.as_slice()) + size_of_val(self.beta.as_slice())
+    }
+
     /// Normalises each row of `rows` in place.
     pub(crate) fn forward(&self, rows: &mut [f32]) {
         normalise(self, rows);

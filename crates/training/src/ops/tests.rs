@@ -154,6 +154,66 @@ fn linear_matches() {
     );
 }
 
+/// The quantized op against the dense op on the decoded weights, the product with them in candle's
+/// primitive operations, and finite differences.
+#[test]
+fn a_quantized_linear_is_the_dense_one_of_its_decoded_weights() {
+    use candle_core::quantized::GgmlDType::{Q4_0, Q4K, Q8_0};
+    let mut random = Random::new(8);
+    for (dtype, input, error) in [(Q8_0, 64, 0.005), (Q4_0, 64, 0.13), (Q4K, 256, 0.08)] {
+        let (dense, original, bias) = random.linear(input, 10);
+        let quantized = Arc::new(dense.quantized(dtype).unwrap());
+        let (decoded, _) = quantized.tensors().unwrap();
+        let off = (&decoded - &original).unwrap().abs().unwrap();
+        let off = off.flatten_all().unwrap().max(0).unwrap();
+        let off = off.to_scalar::<f32>().unwrap();
+        assert!(off > 0.0 && off < error, "{dtype:?} is {off} off");
+        assert!(quantized.bytes() < dense.bytes() / 3, "{dtype:?}");
+        let x = random.var(&[BATCH, LENGTH, input]);
+        check(
+            &[x.clone()],
+            |t| linear(&t[0], &quantized),
+            |t| linear_reference(&t[0], &decoded, &bias),
+        );
+        let again = Arc::new(Linear::new(input, flat(&decoded), flat(&bias)));
+        let [a, b] = [&quantized, &again].map(|w| {
+            let y = linear(&x, w).unwrap();
+            let grads = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+            (flat(&y), flat(grads.get(&x).unwrap()))
+        });
+        assert_eq!(a, b, "{dtype:?}: bit by bit");
+    }
+}
+
+#[test]
+fn a_width_that_blocks_do_not_divide_is_an_error() {
+    let (dense, ..) = Random::new(9).linear(HIDDEN, 10);
+    assert!(
+        dense
+            .quantized(candle_core::quantized::GgmlDType::Q8_0)
+            .is_err()
+    );
+}
+
+#[test]
+fn rows_are_gathered_from_either_form() {
+    let mut random = Random::new(10);
+    let dense = Matrix::new(32, random.values(32 * 7));
+    let blocks = dense
+        .quantized(candle_core::quantized::GgmlDType::Q8_0)
+        .unwrap();
+    for matrix in [&dense, &blocks] {
+        assert_eq!(matrix.gather(&[]).unwrap(), Some(Vec::new()));
+        assert_eq!(matrix.gather(&[1, 7]).unwrap(), None, "there is no row 7");
+        let all = matrix.with(|m| Ok(m.as_slice::<f32>()?.to_vec())).unwrap();
+        let rows = matrix.gather(&[6, 2, 6]).unwrap().unwrap();
+        let expected = [6, 2, 6]
+            .map(|r: usize| &all[r * 32..(r + 1) * 32])
+            .concat();
+        assert_eq!(rows, expected);
+    }
+}
+
 #[test]
 fn add_layer_norm_matches() {
     let mut random = Random::new(2);
