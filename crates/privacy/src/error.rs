@@ -61,6 +61,16 @@ pub enum PrivacyError {
         /// Its value.
         value: f64,
     },
+    /// A setting of adaptive clipping is out of range.
+    #[error("adaptive clipping's {name} is {value}; choose {choose}")]
+    AdaptiveClip {
+        /// Which setting.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// What it may be.
+        choose: String,
+    },
     /// A spend would take the ledger over its budget.
     #[error("the next round would bring epsilon to {would_be}, over the budget of {budget}")]
     BudgetExceeded {

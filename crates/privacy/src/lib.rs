@@ -7,6 +7,7 @@
 //! - [`accountant`] turns (sampling rate, noise multiplier, steps) into (ε, δ), and back into the
 //!   least noise multiplier that stays within a target ε.
 //! - [`distributed`] encodes vectors as integers and adds integer noise that many clients share.
+//! - [`adaptive`] moves a clip norm towards a quantile, and says what that costs.
 //! - [`budget`] keeps what one data owner has spent, and says whether a next round still fits.
 //! - [`filter`] is what a ledger asks before each release: it holds where mechanisms are chosen by
 //!   what earlier ones released.
@@ -26,6 +27,7 @@
 //! ```
 
 pub mod accountant;
+pub mod adaptive;
 pub mod allocation;
 pub mod budget;
 pub mod distributed;
@@ -38,6 +40,7 @@ pub mod statement;
 mod units;
 
 pub use accountant::{Event, RdpAccountant, SubsampledGaussian, noise_multiplier_for};
+pub use adaptive::AdaptiveClip;
 pub use allocation::{Allocation, Schedule, check_plan};
 pub use budget::{Budget, Ledger, check_delta};
 pub use error::PrivacyError;

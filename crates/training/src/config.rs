@@ -2,6 +2,7 @@
 
 use candle_core::quantized::GgmlDType;
 use serde::{Deserialize, Serialize};
+use undertone_privacy::{AdaptiveClip, NoiseMultiplier};
 
 use crate::error::{Result, TrainingError};
 
@@ -83,6 +84,10 @@ pub struct PrivacyConfig {
     /// Whether the norm is clipped as a whole (`flat`, the default) or in parts.
     #[serde(default, skip_serializing_if = "is_default")]
     pub groups: ClipGroups,
+    /// Whether `clip_norm`, then only the first one, follows a quantile of the gradients' norms
+    /// (Andrew et al. 2021). `noise_multiplier` stays what a step costs, the bits included.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub adaptive: Option<AdaptiveClip>,
 }
 
 impl PrivacyConfig {
@@ -92,7 +97,22 @@ impl PrivacyConfig {
             clip_norm,
             noise_multiplier,
             groups: ClipGroups::Flat,
+            adaptive: None,
         }
+    }
+
+    /// The standard deviation of the noise on summed gradients in units of the clip norm: what is
+    /// left of `noise_multiplier` when the bits of adaptive clipping are paid for.
+    ///
+    /// # Errors
+    /// [`TrainingError::Privacy`] if a value is out of range.
+    pub fn gradient_multiplier(&self) -> Result<f64> {
+        let total = NoiseMultiplier::new(self.noise_multiplier)?;
+        let multiplier = match &self.adaptive {
+            Some(adaptive) => adaptive.update_multiplier(total)?,
+            None => total,
+        };
+        Ok(multiplier.get())
     }
 }
 
@@ -181,7 +201,8 @@ impl TrainingConfig {
     /// Checks every range that is documented on the fields.
     ///
     /// # Errors
-    /// [`TrainingError::Config`] names the first field that is out of range.
+    /// [`TrainingError::Config`] names the first field that is out of range;
+    /// [`TrainingError::Privacy`] if the noise does not pay for the bits of adaptive clipping.
     pub fn validate(&self) -> Result<()> {
         let above_zero = |x: f64| x.is_finite() && x > 0.0;
         let mut checks = vec![
@@ -239,9 +260,21 @@ impl TrainingConfig {
                 ),
             ]);
         }
+        if let Some(privacy) = &self.privacy
+            && privacy.adaptive.is_some()
+        {
+            checks.push((
+                privacy.groups == ClipGroups::Flat,
+                "privacy.adaptive follows the norm of the whole gradient; choose groups = flat, or \
+                 leave adaptive out",
+            ));
+        }
         match checks.into_iter().find(|(ok, _)| !ok) {
             Some((_, message)) => Err(TrainingError::Config(message.to_owned())),
-            None => Ok(()),
+            // Whether the noise pays for the bits.
+            None => self
+                .privacy
+                .map_or(Ok(()), |privacy| privacy.gradient_multiplier().map(|_| ())),
         }
     }
 
@@ -308,12 +341,33 @@ mod tests {
         assert!(TrainingConfig::from_json_bytes(text.as_bytes()).is_err());
     }
 
+    fn adaptive(bit_noise: f64) -> AdaptiveClip {
+        AdaptiveClip {
+            target_quantile: 0.5,
+            learning_rate: 0.2,
+            bit_noise,
+        }
+    }
+
+    /// The bits are paid out of the stated multiplier: 1/0.25 - 1/100 = 3.99.
+    #[test]
+    fn adaptive_clipping_leaves_less_for_the_gradients() {
+        let mut config = fixture::config();
+        let privacy = config.privacy.as_mut().unwrap();
+        assert!((privacy.gradient_multiplier().unwrap() - 0.5).abs() < 1e-15);
+        privacy.adaptive = Some(adaptive(5.0));
+        let got = privacy.gradient_multiplier().unwrap();
+        assert!((got - 3.99_f64.sqrt().recip()).abs() < 1e-12, "{got}");
+        config.validate().unwrap();
+        assert!((config.privacy_schedule(1).unwrap().noise_multiplier - 0.5).abs() < 1e-15);
+    }
+
     /// Settings from before a field existed have a digest that clients already know.
     #[test]
     fn fields_at_their_defaults_are_not_written() {
         let plain = fixture::config().to_json_bytes().unwrap();
         let text = String::from_utf8(plain).unwrap();
-        for field in ["variant", "groups", "base_weights"] {
+        for field in ["variant", "groups", "base_weights", "adaptive"] {
             assert!(!text.contains(field), "{text}");
         }
         let mut config = fixture::config();
@@ -338,7 +392,14 @@ mod tests {
 
     #[test]
     fn each_range_is_checked() {
-        let broken: [fn(&mut TrainingConfig); 9] = [
+        let broken: [fn(&mut TrainingConfig); 11] = [
+            // Adaptive clipping whose bit costs all there is, and one that does not know its norm.
+            |c| c.privacy.as_mut().unwrap().adaptive = Some(adaptive(0.1)),
+            |c| {
+                let privacy = c.privacy.as_mut().unwrap();
+                privacy.adaptive = Some(adaptive(5.0));
+                privacy.groups = ClipGroups::PerLayer;
+            },
             |c| c.sequence_length = 1,
             |c| c.labels = 1,
             |c| c.sampling_rate = 0.0,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rand_core::CryptoRng;
 use undertone_protocol::adapter::Adapter;
 
-use crate::dpsgd::{self, Bounds, Optimizer, clipped_gradient_sum};
+use crate::dpsgd::{self, Clip, Optimizer, clipped_gradient_sum};
 use crate::error::{Result, TrainingError};
 use crate::features::Features;
 use crate::metrics::Metrics;
@@ -22,6 +22,7 @@ const EVALUATION_BATCH: usize = 8;
 pub struct LocalTrainer<R> {
     model: Arc<Model>,
     features: Features,
+    clip: Clip,
     rng: R,
 }
 
@@ -68,6 +69,7 @@ impl<R: CryptoRng> LocalTrainer<R> {
         }
         model.check_features(&features)?;
         Ok(Self {
+            clip: Clip::new(model.config()),
             model,
             features,
             rng,
@@ -84,8 +86,14 @@ impl<R: CryptoRng> LocalTrainer<R> {
         self.features.len()
     }
 
+    /// The clip norm of the next step; the configured one unless it is adaptive. It is private
+    /// already: it follows from noisy counts alone.
+    pub fn clip_norm(&self) -> Option<f64> {
+        self.clip.norm()
+    }
+
     /// Makes the configured number of steps from `global`; `progress` gets steps done and steps in
-    /// all. Momentum starts afresh in each call.
+    /// all. Momentum starts afresh in each call; an adaptive clip norm goes on from the last one.
     ///
     /// # Errors
     /// [`TrainingError::AdapterMismatch`] if `global` is not an adapter of this task, or
@@ -98,7 +106,6 @@ impl<R: CryptoRng> LocalTrainer<R> {
         let model = Arc::clone(&self.model);
         let config = model.config();
         model.check(global)?;
-        let bounds = Bounds::of(config.privacy.as_ref(), global)?;
         let mut optimizer = Optimizer::new(config, self.features.len(), global.len());
         let mut values = global.values().to_vec();
         let (mut loss, mut drawn) = (0.0, 0_usize);
@@ -106,10 +113,19 @@ impl<R: CryptoRng> LocalTrainer<R> {
             let rows =
                 dpsgd::poisson_sample(&mut self.rng, self.features.len(), config.sampling_rate);
             let adapter = global.with_values(values.clone())?;
+            let bounds = self.clip.bounds(global)?;
             let sum = clipped_gradient_sum(&model, &adapter, &self.features, &rows, &bounds)?;
             loss += sum.totals.loss;
             drawn += rows.len();
-            optimizer.step(&mut values, sum.gradient, &mut self.rng)?;
+            let clip_norm = self.clip.norm().unwrap_or_default();
+            optimizer.step(&mut values, sum.gradient, clip_norm, &mut self.rng)?;
+            let within = rows.len() - sum.totals.clipped;
+            self.clip.adapt(
+                within,
+                sum.totals.clipped,
+                optimizer.divisor(),
+                &mut self.rng,
+            )?;
             progress(step + 1, config.local_steps);
         }
         let trained = global.with_values(values)?;

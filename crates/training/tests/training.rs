@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use chacha20::ChaCha20Rng;
 use rand_core::SeedableRng;
+use undertone_privacy::AdaptiveClip;
+use undertone_training::dpsgd::{Bounds, for_each_clipped};
 use undertone_training::{
     Depth, Encoder, LocalTrainer, Model, PrivacyConfig, TextTokenizer, TrainingConfig,
     TrainingError, evaluate, fixture,
@@ -164,4 +166,48 @@ fn the_fixture_loads_from_files() {
         Encoder::load(&folder.path().join("no")),
         Err(TrainingError::File { .. })
     ));
+}
+
+/// With next to no movement of the model, the clip norm settles at the median of the norms.
+#[test]
+fn an_adaptive_clip_norm_finds_the_median() {
+    let mut config = fixture::config();
+    config.privacy = Some(PrivacyConfig {
+        adaptive: Some(AdaptiveClip {
+            target_quantile: 0.5,
+            learning_rate: 0.5,
+            bit_noise: 2.0,
+        }),
+        ..PrivacyConfig::new(60.0, 0.5)
+    });
+    config.learning_rate = 1e-9;
+    config.local_steps = 30;
+    let model = model(config);
+    let features = fixture::features(&model, 80, 9).unwrap();
+    let start = model.initial_adapter();
+    let rows: Vec<usize> = (0..80).collect();
+    let mut norms = Vec::new();
+    let none = Bounds::none();
+    for_each_clipped(&model, &start, &features, &rows, &none, |batch| {
+        let norm = |row: &[f32]| {
+            row.iter()
+                .map(|g| f64::from(*g).powi(2))
+                .sum::<f64>()
+                .sqrt()
+        };
+        norms.extend(batch.rows().map(norm));
+        Ok::<(), TrainingError>(())
+    })
+    .unwrap();
+    norms.sort_unstable_by(f64::total_cmp);
+    let mut trainer = LocalTrainer::new(model, features, rng(10)).unwrap();
+    assert_eq!(trainer.clip_norm(), Some(60.0));
+    trainer.train(&start, |_, _| ()).unwrap();
+    trainer.train(&start, |_, _| ()).unwrap();
+    let found = trainer.clip_norm().unwrap();
+    // Between the deciles around the median; from 60 it is far to go.
+    assert!(
+        found > 0.9 * norms[32] && found < 1.1 * norms[48],
+        "{found} {norms:?}"
+    );
 }

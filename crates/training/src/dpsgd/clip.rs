@@ -109,7 +109,7 @@ impl Bounds {
         })
     }
 
-    /// The bounds of a task's settings for its adapter.
+    /// The bounds of a task's settings for its adapter; `None` trains without privacy.
     ///
     /// # Errors
     /// As for [`Self::flat`].

@@ -9,11 +9,13 @@
 //! [`clipped_gradient_sum`] is that sum; [`for_each_clipped`] hands out the clipped gradients one by
 //! one, for mechanisms that encode each example by itself.
 
+mod adaptive;
 mod clip;
 mod gradient;
 mod sampling;
 mod step;
 
+pub(crate) use adaptive::Clip;
 pub use clip::Bounds;
 pub(crate) use gradient::shared_parameters;
 pub use gradient::{ClippedBatch, ClippedSum, Totals, clipped_gradient_sum, for_each_clipped};

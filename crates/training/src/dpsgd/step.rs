@@ -26,18 +26,25 @@ impl<'a> Optimizer<'a> {
         }
     }
 
-    /// Adds noise to the clipped sum if the task is private, and moves `values` one step.
+    /// The number of examples that a step draws in expectation, `q n`.
+    pub(crate) fn divisor(&self) -> f64 {
+        self.divisor
+    }
+
+    /// Adds noise to the sum of gradients clipped to `clip_norm` if the task is private, and moves
+    /// `values` one step.
     ///
     /// The noise is added whatever the sample was, an empty one included.
     pub(crate) fn step<R: CryptoRng>(
         &mut self,
         values: &mut [f32],
         mut sum: Vec<f64>,
+        clip_norm: f64,
         rng: &mut R,
     ) -> Result<()> {
         if let Some(privacy) = &self.config.privacy {
             let mut noise = vec![0.0; sum.len()];
-            let std = privacy.noise_multiplier * privacy.clip_norm;
+            let std = privacy.gradient_multiplier()? * clip_norm;
             GaussianSource::new(rng).fill_f64(&mut noise, std)?;
             sum.iter_mut().zip(&noise).for_each(|(s, n)| *s += n);
         }
@@ -71,9 +78,13 @@ mod tests {
         let mut optimizer = Optimizer::new(&config, 8, 1);
         let mut values = [1.0];
         // Divisor 2: velocities 2, then 0.5 * 2 + 1 = 2; each moves by half of that.
-        optimizer.step(&mut values, vec![4.0], &mut rng).unwrap();
+        optimizer
+            .step(&mut values, vec![4.0], 1.0, &mut rng)
+            .unwrap();
         assert_eq!(values, [0.0]);
-        optimizer.step(&mut values, vec![2.0], &mut rng).unwrap();
+        optimizer
+            .step(&mut values, vec![2.0], 1.0, &mut rng)
+            .unwrap();
         assert_eq!(values, [-1.0]);
     }
 
@@ -90,7 +101,7 @@ mod tests {
         let mut rng = ChaCha20Rng::from_seed([9; 32]);
         let mut optimizer = Optimizer::new(&config, 30, len);
         optimizer
-            .step(&mut values, vec![0.0; len], &mut rng)
+            .step(&mut values, vec![0.0; len], 2.0, &mut rng)
             .unwrap();
         let n = len as f64;
         let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;

@@ -153,6 +153,7 @@ fn time(work: &mut impl FnMut() -> Result<()>) -> Result<Taken> {
 
 /// Processor time of all threads of this process, ended ones included.
 #[cfg(unix)]
+#[allow(clippy::unnecessary_wraps, reason = "other systems do not tell")]
 fn processor_ms() -> Option<f64> {
     use rustix::time::{ClockId, clock_gettime};
     let now = clock_gettime(ClockId::ProcessCPUTime);

@@ -25,9 +25,9 @@ pub struct Effort {
 impl Default for Effort {
     fn default() -> Self {
         Self {
-            batch: 32,
+            batch: 16,
             length: 64,
-            pairs: 11,
+            pairs: 7,
         }
     }
 }

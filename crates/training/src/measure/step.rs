@@ -117,7 +117,7 @@ impl Batch {
         let mut optimizer = Optimizer::new(config, features.len(), start.len());
         let mut values = start.values().to_vec();
         let sum = clipped_gradient_sum(model, start, features, rows, &bounds)?;
-        optimizer.step(&mut values, sum.gradient, &mut rng)
+        optimizer.step(&mut values, sum.gradient, 1.0, &mut rng)
     }
 }
 

@@ -171,7 +171,7 @@ fn a_quantized_linear_is_the_dense_one_of_its_decoded_weights() {
         assert!(quantized.bytes() < dense.bytes() / 3, "{dtype:?}");
         let x = random.var(&[BATCH, LENGTH, input]);
         check(
-            &[x.clone()],
+            std::slice::from_ref(&x),
             |t| linear(&t[0], &quantized),
             |t| linear_reference(&t[0], &decoded, &bias),
         );
