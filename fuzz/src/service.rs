@@ -14,7 +14,7 @@ use undertone_protocol::params::RoundParams;
 use undertone_protocol::roster::Roster;
 use undertone_server::{App, Settings};
 use undertone_server::schedule::ScheduleSettings;
-use undertone_server::store::{AnyStore, GraphSettings, NewRound, Store, TaskSettings};
+use undertone_server::store::{AnyStore, GraphSettings, NewRound, ServerOptimizer, Store, TaskSettings};
 use undertone_server::task::{TaskDefinition, TaskView};
 
 use crate::hostile::Honest;
@@ -166,7 +166,7 @@ fn definition(roster: Roster) -> TaskDefinition {
             graph: GraphSettings::default(),
             schedule: ScheduleSettings::default(),
             bits: 20,
-            server_learning_rate: 1.0,
+            server_optimizer: ServerOptimizer::default(),
             deadlines_ms: [1000; 5],
         },
         adapter: Adapter::new(tensors).expect("an adapter"),

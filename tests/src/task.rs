@@ -18,7 +18,8 @@ use undertone_protocol::vector::RingVector;
 use undertone_server::driver::now_ms;
 use undertone_server::schedule::ScheduleSettings;
 use undertone_server::store::{
-    AnyStore, GraphSettings, RoundRecord, RoundState, Store, StoredResult, TaskSettings, TaskStatus,
+    AnyStore, GraphSettings, RoundRecord, RoundState, ServerOptimizer, Store, StoredResult,
+    TaskSettings, TaskStatus,
 };
 use undertone_server::task::TaskDefinition;
 use undertone_server::{App, Settings, app};
@@ -118,7 +119,7 @@ impl Task {
             graph: GraphSettings::default(),
             schedule: ScheduleSettings::default(),
             bits: 24,
-            server_learning_rate: 1.0,
+            server_optimizer: ServerOptimizer::default(),
             deadlines_ms: [60_000; 5],
         };
         adjust(&mut settings);

@@ -15,10 +15,11 @@ use std::process::Command;
 use serde_json::Value;
 
 /// From the ground up: a crate imports only crates before it.
-const LAYERS: [&str; 10] = [
+const LAYERS: [&str; 11] = [
     "undertone-protocol",
     "undertone-plot",
     "undertone-privacy",
+    "undertone-federated",
     "undertone-training",
     "undertone-server",
     "undertone-client",
@@ -29,13 +30,17 @@ const LAYERS: [&str; 10] = [
 ];
 
 /// What a crate must not depend on at all, directly or through others.
-const NEVER: [(&str, &[&str]); 6] = [
+const NEVER: [(&str, &[&str]); 7] = [
     (
         "undertone-protocol",
         &["tokio", "axum", "sqlx", "reqwest", "candle-core"],
     ),
     (
         "undertone-privacy",
+        &["tokio", "axum", "sqlx", "reqwest", "candle-core"],
+    ),
+    (
+        "undertone-federated",
         &["tokio", "axum", "sqlx", "reqwest", "candle-core"],
     ),
     ("undertone-training", &["tokio", "axum", "sqlx", "reqwest"]),

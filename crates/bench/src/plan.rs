@@ -15,7 +15,9 @@ use undertone_protocol::roster::Roster;
 use undertone_protocol::threshold::{self, AUTO_COMPLETE, Request, Rule, Shape};
 use undertone_server::driver::now_ms;
 use undertone_server::schedule::ScheduleSettings;
-use undertone_server::store::{AnyStore, GraphSettings, GraphShape, Store, TaskSettings};
+use undertone_server::store::{
+    AnyStore, GraphSettings, GraphShape, ServerOptimizer, Store, TaskSettings,
+};
 use undertone_server::task::TaskDefinition;
 use zeroize::Zeroizing;
 
@@ -191,7 +193,7 @@ impl Plan {
                 graph,
                 schedule: ScheduleSettings::default(),
                 bits: self.bits,
-                server_learning_rate: 1.0,
+                server_optimizer: ServerOptimizer::default(),
                 deadlines_ms: [DEADLINE_MS; 5],
             },
             adapter: Adapter::new(BTreeMap::from([("w".to_owned(), tensor)]))?,

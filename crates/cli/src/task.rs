@@ -114,7 +114,7 @@ task.toml, with the values of a small task:
   min_survivors = 8
   # graph = { shape = \"ring\", corrupt = 0.05, dropout = 0.1 }  # see undertone params
   bits = 32
-  server_learning_rate = 1.0
+  server_optimizer = { kind = \"fed-avg\", learning_rate = 1.0 }  # or fed-adam, fed-yogi
   deadlines_ms = [600000, 60000, 60000, 60000, 60000]
   # Admit as many as are needed for 10 survivors, by the drop-outs seen; let deadlines follow the
   # latencies seen; leave a client out for an hour after a round that took its input:

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use undertone_federated::FederatedError;
 use undertone_privacy::PrivacyError;
 use undertone_protocol::ProtocolError;
 use undertone_protocol::adapter::AdapterError;
@@ -54,6 +55,9 @@ pub enum ServerError {
     /// The mechanism is refused.
     #[error(transparent)]
     Privacy(#[from] PrivacyError),
+    /// The server's optimiser or an algorithm's coordinates are refused.
+    #[error(transparent)]
+    Federated(#[from] FederatedError),
     /// An adapter is refused.
     #[error(transparent)]
     Adapter(#[from] AdapterError),

@@ -1,5 +1,6 @@
 //! What a task is: validated once, when it is made; and the parameters of its rounds.
 
+use undertone_federated::Layout;
 use undertone_privacy::Mechanism;
 use undertone_protocol::adapter::Adapter;
 use undertone_protocol::encoding::FixedPoint;
@@ -66,10 +67,8 @@ impl TaskDefinition {
                 settings.min_survivors, settings.cohort
             ));
         }
-        let rate = settings.server_learning_rate;
-        if !(rate.is_finite() && rate > 0.0) {
-            return refuse("server_learning_rate must be above 0".into());
-        }
+        settings.server_optimizer.validate()?;
+        layout(&self.adapter)?;
         if settings.deadlines_ms.contains(&0) {
             return refuse("every phase needs a deadline above 0 ms".into());
         }
@@ -118,6 +117,16 @@ fn check_name(name: &str) -> Result<(), ServerError> {
     }
     let reason = "name must have 1 to 200 characters, none of them a control character";
     Err(ServerError::Task(reason.to_owned()))
+}
+
+/// Which coordinates of an adapter are the model's, and which an algorithm's.
+///
+/// # Errors
+/// [`ServerError::Federated`] if a tensor has a reserved name that means nothing.
+pub fn layout(adapter: &Adapter) -> Result<Layout, ServerError> {
+    let tensors = adapter.tensors();
+    let tensors = tensors.map(|(name, shape, _)| (name.as_str(), shape.as_slice()));
+    Ok(Layout::of(tensors)?)
 }
 
 /// The encoding of a task's updates.

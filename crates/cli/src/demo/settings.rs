@@ -5,7 +5,7 @@ use undertone_privacy::{Delta, Epsilon, Mechanism, RdpAccountant};
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::threshold::{Rule, default_corruptions};
 use undertone_server::schedule::ScheduleSettings;
-use undertone_server::store::{GraphSettings, TaskSettings};
+use undertone_server::store::{GraphSettings, ServerOptimizer, TaskSettings};
 use undertone_study::settings::{self as study, DELTA};
 use undertone_training::TrainingConfig;
 
@@ -54,7 +54,7 @@ impl Settings {
             graph: GraphSettings::default(),
             schedule: ScheduleSettings::default(),
             bits: 32,
-            server_learning_rate: 1.0,
+            server_optimizer: ServerOptimizer::default(),
             deadlines_ms: [TRAINING_MS, PHASE_MS, PHASE_MS, PHASE_MS, PHASE_MS],
         };
         Ok(Self {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use undertone_federated::{Cohort, ServerState};
 use undertone_protocol::adapter::Adapter;
 use undertone_protocol::aggregator::{PhaseName, UnmaskPhase};
 use undertone_protocol::id::RoundId;
+use undertone_protocol::roster::Roster;
 use undertone_protocol::vector::RingVector;
 use undertone_protocol::{ProtocolError, RoundFailure};
 
@@ -41,64 +43,97 @@ pub(super) async fn unmasked<S: Store>(
         Err(failure) => return end(app, round, PhaseName::Unmask, failed(&failure)).await,
     };
     let clients = phase.checked().survivor_indices();
-    let Some((sum, adapter)) = assemble(app, task, &phase, (round.id, clients.len())).await? else {
-        // Another process has ended the round.
-        return Ok(());
+    let next = match assemble(app, task, &phase, (round.id, clients.len())).await {
+        Ok(Some(next)) => next,
+        Ok(None) => return Ok(()),
+        // A step that overflows would do so again: the round fails, and the model stays.
+        Err(ServerError::Federated(error)) => {
+            let outcome = Outcome::Failed {
+                reason: error.to_string(),
+                culprit: None,
+            };
+            return end(app, round, PhaseName::Unmask, outcome).await;
+        }
+        Err(error) => return Err(error),
     };
     let set_aside = recovery.set_aside().iter();
     let result = StoredResult {
-        transcript: phase.transcript(&sum),
-        sum,
+        transcript: phase.transcript(&next.sum),
+        sum: next.sum,
         survivors: clients,
         set_aside: set_aside.map(|s| (s.holder, s.dealer)).collect(),
     };
-    let outcome = Outcome::Finished { result, adapter };
+    let outcome = Outcome::Finished {
+        result,
+        adapter: next.adapter,
+        optimizer: next.optimizer,
+    };
     end(app, round, PhaseName::Unmask, outcome).await
 }
 
-/// The packed sum and the next adapter, put together chunk by chunk.
-///
-/// The mean update, times the server learning rate, is added to the adapter (federated averaging,
-/// `McMahan` et al., 2017, with equal weights).
+/// What follows from the sum of a round.
+struct Next {
+    /// The sum, packed.
+    sum: Vec<u8>,
+    adapter: Vec<u8>,
+    /// What the optimiser keeps.
+    optimizer: Vec<u8>,
+}
+
+/// The sum, put together chunk by chunk, and the adapter that the server's optimiser makes of it;
+/// `None` if a chunk is gone, as another process has ended the round.
 async fn assemble<S: Store>(
     app: &App<S>,
     task: &TaskRecord,
     phase: &UnmaskPhase,
     (round, clients): (RoundId, usize),
-) -> Result<Option<(Vec<u8>, Vec<u8>)>, ServerError> {
+) -> Result<Option<Next>, ServerError> {
     let params = phase.context().params();
     let (ring, length) = (params.ring(), params.vector_length());
     let mechanism = serde_json::from_slice(&task.mechanism)
         .map_err(|e| StoreError::Corrupt(format!("mechanism: {e}")))?;
     let encoding = Arc::new(task::encoding(&mechanism, &task.settings)?);
-    let (rate, clients) = (task.settings.server_learning_rate, u32::try_from(clients));
-    let clients = clients.unwrap_or(u32::MAX);
-    let before = Adapter::from_bytes(&current_adapter(app, task).await?)?;
-    let mut values = before.values().to_vec();
+    let clients = u32::try_from(clients).unwrap_or(u32::MAX);
+    let mut mean = Vec::with_capacity(length);
     let mut sum = Vec::with_capacity(ring.packed_length(length));
     for chunk in 0..chunk_count(length) {
         let Some(packed) = app.store().unmasked_chunk(round, chunk).await? else {
             return Ok(None);
         };
         sum.extend_from_slice(&packed);
-        let (range, encoding) = (chunk_range(length, chunk), encoding.clone());
-        let elements = range.len();
-        let mean = tokio::task::spawn_blocking(move || {
+        let (elements, encoding) = (chunk_range(length, chunk).len(), encoding.clone());
+        let part = tokio::task::spawn_blocking(move || {
             let part = RingVector::unpack(ring, elements, &packed)?;
             Ok::<_, ProtocolError>(encoding.decode_mean(&part, clients))
         });
-        let part = values.get_mut(range).unwrap_or_default();
-        for (value, update) in part.iter_mut().zip(mean.await??) {
-            *value = narrow(f64::from(*value) + rate * update);
-        }
+        mean.extend(part.await??);
     }
-    let adapter = before.with_values(values)?.to_bytes()?;
-    Ok(Some((sum, adapter)))
-}
-
-#[allow(clippy::cast_possible_truncation)]
-fn narrow(value: f64) -> f32 {
-    value as f32
+    let (before, kept) = (
+        current_adapter(app, task).await?,
+        app.store().optimizer_state(task.id).await?,
+    );
+    let cohort = Cohort {
+        survivors: clients,
+        clients: u32::try_from(Roster::decode_own(&task.roster)?.len()).unwrap_or(u32::MAX),
+    };
+    let optimizer = task.settings.server_optimizer;
+    let step = tokio::task::spawn_blocking(move || {
+        let before = Adapter::from_bytes(&before)?;
+        let layout = task::layout(&before)?;
+        let mut state = match kept {
+            Some(bytes) => ServerState::from_bytes(&bytes)?,
+            None => optimizer.first_state(&layout),
+        };
+        let values = optimizer.next(&layout, before.values(), &mean, &mut state, cohort)?;
+        let adapter = before.with_values(values)?.to_bytes()?;
+        Ok::<_, ServerError>((adapter, state.to_bytes()))
+    });
+    let (adapter, optimizer) = step.await??;
+    Ok(Some(Next {
+        sum,
+        adapter,
+        optimizer,
+    }))
 }
 
 /// Ends a round that is open in `phase`; another process may have been first.

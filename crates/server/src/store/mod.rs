@@ -17,6 +17,7 @@ mod inputs;
 mod leases;
 mod listing;
 mod messages;
+mod optimizer;
 mod overview;
 mod page_sessions;
 mod records;
@@ -55,6 +56,7 @@ pub use sql::AnyStore;
 pub use standing::{RoundAt, RoundNow, Standing, StandingLine};
 pub use sums::{CHUNK, chunk_count, chunk_range};
 pub use tokens::{NewToken, TokenRecord};
+pub use undertone_federated::ServerOptimizer;
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::audit::{Chain, Head};
 use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
@@ -278,6 +280,11 @@ pub trait Store: Clone + Send + Sync + 'static {
         task: TaskId,
         model: ModelDigest,
     ) -> impl Future<Output = Result<Option<Vec<u8>>>> + Send;
+
+    /// What the optimiser of a task kept for the next round; `None` before the first round that
+    /// finished, after the last, and where the optimiser keeps nothing.
+    fn optimizer_state(&self, task: TaskId)
+    -> impl Future<Output = Result<Option<Vec<u8>>>> + Send;
 
     /// The round for which a client is barred from the task's later rounds, if it is.
     fn barred(

@@ -6,6 +6,8 @@ use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::{Digest, ModelDigest, RosterIndex, RoundId, RoundNumber, TaskId};
 use utoipa::ToSchema;
 
+use undertone_federated::ServerOptimizer;
+
 use super::TaskControl;
 use super::listing::state;
 use crate::schedule::ScheduleSettings;
@@ -28,8 +30,15 @@ pub struct TaskSettings {
     pub schedule: ScheduleSettings,
     /// Ring width b, 8 to 64.
     pub bits: u8,
-    /// Factor on the mean update before it is added to the adapter; 1 is plain averaging.
-    pub server_learning_rate: f64,
+    /// How the adapter is moved by the mean update. A bare number, under this name or the older
+    /// `server_learning_rate`, is the rate of federated averaging; rate 1, plain averaging, if it
+    /// is left out.
+    #[serde(
+        default,
+        alias = "server_learning_rate",
+        deserialize_with = "super::optimizer::read"
+    )]
+    pub server_optimizer: ServerOptimizer,
     /// Phase deadlines in milliseconds, in phase order.
     pub deadlines_ms: [u32; 5],
 }
@@ -286,6 +295,8 @@ pub enum Outcome {
         result: StoredResult,
         /// The new adapter's bytes.
         adapter: Vec<u8>,
+        /// What the server's optimiser keeps for the next round; empty if it keeps nothing.
+        optimizer: Vec<u8>,
     },
     /// Without one.
     Failed {

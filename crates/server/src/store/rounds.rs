@@ -15,7 +15,7 @@ use super::session::{Pools, Row, Session, locking};
 use super::tokens::time;
 use super::{
     NewRound, Outcome, Result, RoundRecord, RoundState, Signal, StoreError, StoredResult,
-    attendance, messages, tasks,
+    attendance, messages, optimizer, tasks,
 };
 
 pub(super) async fn open(pools: &Pools, round: &NewRound) -> Result<bool> {
@@ -197,8 +197,11 @@ pub(super) async fn conclude(
     subject.ended(session, phase, outcome, models).await?;
     erase(session, round).await?;
     match outcome {
-        Outcome::Finished { adapter, .. } => {
+        Outcome::Finished {
+            adapter, optimizer, ..
+        } => {
             tasks::insert_adapter(session, task, model, adapter).await?;
+            optimizer::keep(session, task, optimizer, last).await?;
             session
                 .query("UPDATE tasks SET model = $2 WHERE id = $1")
                 .bind(task.as_bytes().as_slice())

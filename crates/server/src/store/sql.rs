@@ -15,8 +15,8 @@ use super::{
     PackedInput, PageSession, PoolUse, Progress, PutOutcome, ReplicaId, Result, RoundRecord,
     RoundSummary, Signal, Standing, StandingLine, Store, StoredMessage, TaskControl, TaskOverview,
     TaskRecord, TaskSummary, TokenRecord, attendance, audit, clock, connect, control, enrolment,
-    inputs, leases, listing, messages, overview, page_sessions, retention, rounds, standing, sums,
-    tasks, tokens, unmasking,
+    inputs, leases, listing, messages, optimizer, overview, page_sessions, retention, rounds,
+    standing, sums, tasks, tokens, unmasking,
 };
 use crate::audit::{self as log, Event};
 use crate::auth::{SecretHash, TokenId};
@@ -261,6 +261,10 @@ impl Store for AnyStore {
 
     async fn adapter(&self, task: TaskId, model: ModelDigest) -> Result<Option<Vec<u8>>> {
         step("adapter", || tasks::adapter(&self.pools, task, model)).await
+    }
+
+    async fn optimizer_state(&self, task: TaskId) -> Result<Option<Vec<u8>>> {
+        step("optimizer_state", || optimizer::state(&self.pools, task)).await
     }
 
     async fn barred(&self, task: TaskId, client: RosterIndex) -> Result<Option<RoundId>> {

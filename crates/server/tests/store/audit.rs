@@ -66,7 +66,12 @@ pub(crate) async fn every_change_leaves_its_entry<S: Store>(store: &S) {
     };
     let transcript = result.transcript;
     let adapter = b"another".to_vec();
-    let outcome = Outcome::Finished { result, adapter };
+    let optimizer = Vec::new();
+    let outcome = Outcome::Finished {
+        result,
+        adapter,
+        optimizer,
+    };
     let ended = store.end_round(first.id, PhaseName::Unmask, &outcome, NOW);
     assert!(ended.await.unwrap());
     let second = new_round(task.id, 2);

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use tempfile::TempDir;
+use undertone_federated::optimizer::Adaptive;
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, RoundNumber, TaskId};
 use undertone_protocol::vector::{Ring, RingVector};
 use undertone_server::schedule::ScheduleSettings;
 use undertone_server::store::{
-    AnyStore, GraphSettings, NewRound, NewTask, PackedInput, PutOutcome, Store, StoreError,
-    StoredMessage, TaskSettings,
+    AnyStore, GraphSettings, NewRound, NewTask, PackedInput, PutOutcome, ServerOptimizer, Store,
+    StoreError, StoredMessage, TaskSettings,
 };
 
 /// A time to start from.
@@ -44,7 +45,7 @@ pub(crate) fn new_task(rounds: u32) -> NewTask {
             graph: GraphSettings::default(),
             schedule: ScheduleSettings::default(),
             bits: 24,
-            server_learning_rate: 0.1,
+            server_optimizer: ServerOptimizer::FedAdam(Adaptive::new(0.1)),
             deadlines_ms: [1, 2, 3, 4, u32::MAX],
         },
         adapter: random::<100>().to_vec(),

@@ -43,6 +43,7 @@ fn finished(adapter: &[u8]) -> Outcome {
     Outcome::Finished {
         result,
         adapter: adapter.to_vec(),
+        optimizer: Vec::new(),
     }
 }
 

@@ -20,6 +20,7 @@ fn finished(adapter: &[u8]) -> Outcome {
             set_aside: vec![(RosterIndex(2), RosterIndex(5))],
         },
         adapter: adapter.to_vec(),
+        optimizer: [b"state of ", adapter].concat(),
     }
 }
 
@@ -114,7 +115,12 @@ pub(crate) async fn ended_with_a_sum<S: Store>(store: &S) {
     assert!(end().await.unwrap());
     assert!(!end().await.unwrap());
 
-    let Outcome::Finished { result, adapter } = outcome else {
+    let Outcome::Finished {
+        result,
+        adapter,
+        optimizer,
+    } = outcome
+    else {
         unreachable!()
     };
     let record = store.round(id).await.unwrap().unwrap();
@@ -138,6 +144,8 @@ pub(crate) async fn ended_with_a_sum<S: Store>(store: &S) {
     assert_eq!((task.rounds_ended, task.status), (1, TaskStatus::Running));
     let bytes = store.adapter(round.task, task.model).await.unwrap();
     assert_eq!(bytes, Some(adapter));
+    let kept = || store.optimizer_state(round.task);
+    assert_eq!(kept().await.unwrap(), Some(optimizer));
     erased(store, id).await;
 
     // The next round has the next number.
@@ -221,6 +229,9 @@ pub(crate) async fn last_round_finishes_the_task<S: Store>(store: &S) {
         assert_eq!(now.model, ModelDigest::of(adapter));
         assert_eq!(now.rounds_ended, number);
         assert_eq!(now.status == TaskStatus::Finished, number == 2);
+        // The last round leaves nothing to go on with.
+        let kept = store.optimizer_state(task.id).await.unwrap();
+        assert_eq!(kept.is_some(), number == 1);
     }
     assert!(!store.open_round(&new_round(task.id, 3)).await.unwrap());
     let rounds = store.rounds(task.id).await.unwrap();

@@ -27,6 +27,7 @@ fn finished() -> Outcome {
             set_aside: Vec::new(),
         },
         adapter: random::<10>().to_vec(),
+        optimizer: Vec::new(),
     }
 }
 

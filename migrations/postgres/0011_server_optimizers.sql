@@ -1,0 +1,11 @@
+-- What the server's optimiser keeps between the rounds of a task: first and second moments, each a
+-- little-endian 32-bit float a coordinate of the model. It belongs to the adapter that the task
+-- stands at and moves in the same transaction.
+
+CREATE TABLE server_optimizers (
+    task  BYTEA PRIMARY KEY REFERENCES tasks (id),
+    state BYTEA NOT NULL CHECK (length(state) > 0)
+);
+
+-- Floats do not compress.
+ALTER TABLE server_optimizers ALTER COLUMN state SET STORAGE EXTERNAL;
