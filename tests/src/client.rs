@@ -182,6 +182,32 @@ pub fn spawn_with(
     hold: Option<Hold>,
     change: impl FnOnce(&mut JoinConfig),
 ) -> Running {
+    let config = configured(task, index, server, state, change);
+    let trainer = MadeUp(u32::try_from(index).unwrap());
+    run(config, index, inputs, hold, trainer)
+}
+
+/// The same, with a trainer of the test's own.
+pub fn spawn_training<T: Trainer + 'static>(
+    task: &Task,
+    index: usize,
+    server: &str,
+    state: &Path,
+    inputs: &Inputs,
+    hold: Option<Hold>,
+    trainer: T,
+) -> Running {
+    let config = configured(task, index, server, state, |_| {});
+    run(config, index, inputs, hold, trainer)
+}
+
+fn configured(
+    task: &Task,
+    index: usize,
+    server: &str,
+    state: &Path,
+    change: impl FnOnce(&mut JoinConfig),
+) -> JoinConfig {
     let budget = Budget {
         epsilon: Epsilon::new(1.0).unwrap(),
         delta: Delta::new(1e-5).unwrap(),
@@ -200,16 +226,20 @@ pub fn spawn_with(
     );
     config.patience = Duration::from_mins(1);
     change(&mut config);
-    let client = u32::try_from(index).unwrap();
+    config
+}
+
+fn run<T: Trainer + 'static>(
+    config: JoinConfig,
+    index: usize,
+    inputs: &Inputs,
+    hold: Option<Hold>,
+    trainer: T,
+) -> Running {
     let recorder = Recorder {
-        client,
+        client: u32::try_from(index).unwrap(),
         inputs: inputs.clone(),
         hold,
     };
-    tokio::spawn(async move {
-        Client::join(config, MadeUp(client), recorder)
-            .await?
-            .run()
-            .await
-    })
+    tokio::spawn(async move { Client::join(config, trainer, recorder).await?.run().await })
 }

@@ -24,6 +24,12 @@ use undertone_server::store::{
 use undertone_server::task::TaskDefinition;
 use undertone_server::{App, Settings, app};
 
+/// The clip norm of an update, above all that tests send.
+pub const CLIP: f64 = 100.0;
+
+/// Ring units per unit of an update.
+pub const SCALE: f64 = 1024.0;
+
 /// The values of the adapter, d of every round, where a test asks for no other.
 pub const LENGTH: usize = 1000;
 
@@ -92,8 +98,22 @@ impl Task {
     /// The same, with a name and noise.
     pub async fn with_noise(
         database: &str,
-        (clients, rounds): (u16, u32),
+        size: (u16, u32),
         length: usize,
+        named: (&str, Noise),
+        adjust: impl FnOnce(&mut TaskSettings),
+    ) -> Self {
+        let tensor = ("w".to_owned(), (vec![length], vec![0.0; length]));
+        let adapter = Adapter::new(BTreeMap::from([tensor])).unwrap();
+        let parts = (adapter, b"{}".to_vec());
+        Self::with_adapter(database, size, parts, named, adjust).await
+    }
+
+    /// The same, with an adapter and training settings.
+    pub async fn with_adapter(
+        database: &str,
+        (clients, rounds): (u16, u32),
+        (adapter, training): (Adapter, Vec<u8>),
         (name, noise): (&str, Noise),
         adjust: impl FnOnce(&mut TaskSettings),
     ) -> Self {
@@ -127,19 +147,15 @@ impl Task {
         let definition = TaskDefinition {
             name: name.into(),
             roster: roster.clone(),
-            training: b"{}".to_vec(),
+            training,
             mechanism: serde_json::to_vec(&Mechanism {
-                update_clip: 100.0,
-                scale: 1024.0,
+                update_clip: CLIP,
+                scale: SCALE,
                 noise,
             })
             .unwrap(),
             settings,
-            adapter: Adapter::new(BTreeMap::from([(
-                "w".to_owned(),
-                (vec![length], vec![0.0; length]),
-            )]))
-            .unwrap(),
+            adapter,
         };
         let store = AnyStore::connect(database).await.unwrap();
         store

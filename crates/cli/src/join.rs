@@ -118,7 +118,8 @@ pub(crate) fn run(args: &JoinArgs, out: &mut impl Write) -> Result<(), CliError>
         texts,
         labels,
         cache: Some(args.state.join("features")),
-    });
+    })
+    .with_memory(args.state.clone());
     let identity = Arc::new(identity::load(&args.identity)?);
     let mut config = JoinConfig::new(
         args.server.clone(),

@@ -215,6 +215,21 @@ impl<O: Observer> Link<'_, O> {
         })
     }
 
+    /// Whose inputs are in the sum of a round that ended; nobody's if it failed.
+    pub(crate) async fn survivors_of(
+        &mut self,
+        round: RoundId,
+    ) -> Result<Vec<RosterIndex>, RequestError> {
+        #[derive(Deserialize)]
+        struct Ended {
+            #[serde(default, deserialize_with = "from_indices")]
+            survivors: Vec<RosterIndex>,
+        }
+        let path = format!("v1/rounds/{round}/result");
+        let ended: Ended = self.json("a round's result", path, Duration::ZERO).await?;
+        Ok(ended.survivors)
+    }
+
     /// Sends this client's message of a phase.
     pub(crate) async fn put(
         &mut self,

@@ -1,19 +1,23 @@
 //! A ready-made [`Trainer`]: LoRA fine-tuning of a BERT encoder with DP-SGD in candle.
 
+mod memory;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use chacha20::ChaCha20Rng;
 use rand_core::SeedableRng;
-use undertone_privacy::{Mechanism, Noise};
+use undertone_privacy::{Mechanism, Noise, PrivacyUnit, promise};
 use undertone_protocol::adapter::Adapter;
+use undertone_protocol::id::{RoundId, TaskId};
 use undertone_training::{
-    Encoder, Features, LabelledTokens, LocalTrainer, Model, TextTokenizer, TrainingConfig,
+    Control, Encoder, Features, LabelledTokens, LocalTrainer, Model, TextTokenizer, TrainingConfig,
     TrainingError,
 };
 
 use crate::trainer::{Trainer, Work};
+use memory::Memory;
 
 /// Why local training failed.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +34,20 @@ pub enum LoraError {
     /// The system's random generator failed.
     #[error("the system's random generator failed: {0}")]
     Randomness(#[from] getrandom::Error),
+    /// SCAFFOLD remembers something from round to round, and nothing says where.
+    #[error(
+        "the task's algorithm keeps a control variate between rounds; give the trainer a folder \
+         for it with `with_memory`"
+    )]
+    NoMemory,
+    /// What is remembered cannot be read or written.
+    #[error("cannot keep the control variate in {path}: {source}")]
+    Memory {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The computation was cut off.
     #[error("training was cut off: {0}")]
     Interrupted(#[from] tokio::task::JoinError),
@@ -64,6 +82,8 @@ pub struct LoraTrainer {
     /// Taken out while a round trains on another thread; put back when it succeeds.
     state: Option<State>,
     progress: Progress,
+    folder: Option<PathBuf>,
+    memory: Option<Memory>,
 }
 
 impl fmt::Debug for LoraTrainer {
@@ -79,6 +99,8 @@ impl LoraTrainer {
         Self {
             state: Some(State::Texts(Box::new(data))),
             progress: Arc::new(|_, _| ()),
+            folder: None,
+            memory: None,
         }
     }
 
@@ -87,7 +109,28 @@ impl LoraTrainer {
         Self {
             state: Some(State::Features(model, features)),
             progress: Arc::new(|_, _| ()),
+            folder: None,
+            memory: None,
         }
+    }
+
+    /// Keeps in this folder what an algorithm remembers from round to round: SCAFFOLD's control
+    /// variate, one file a task. It is as confidential as an unmasked update.
+    #[must_use]
+    pub fn with_memory(mut self, folder: PathBuf) -> Self {
+        self.folder = Some(folder);
+        self
+    }
+
+    fn memory(&mut self, task: TaskId) -> Result<Option<&mut Memory>, LoraError> {
+        let loaded = self
+            .memory
+            .as_ref()
+            .is_some_and(|memory| memory.task == task);
+        if let (false, Some(folder)) = (loaded, &self.folder) {
+            self.memory = Some(Memory::load(folder, task)?);
+        }
+        Ok(self.memory.as_mut().filter(|memory| memory.task == task))
     }
 
     /// Calls `progress` with steps done and steps in all, from the training thread.
@@ -104,17 +147,45 @@ impl Trainer for LoraTrainer {
     async fn train(&mut self, work: Work<'_>) -> Result<Vec<f32>, LoraError> {
         let config = TrainingConfig::from_json_bytes(work.training)?;
         agrees(&config, work.mechanism).map_err(LoraError::Disagreement)?;
+        let control = if config.federated.has_control() {
+            let memory = self.memory(work.task)?.ok_or(LoraError::NoMemory)?;
+            memory.control.clone()
+        } else {
+            Control::default()
+        };
         let (adapter, progress) = (work.adapter.clone(), self.progress.clone());
         // Empty only after an earlier round failed; there is then nothing to train on.
         let state = self.state.take().ok_or(LoraError::OtherSettings)?;
         let job = tokio::task::spawn_blocking(move || {
             let mut trainer = ready(state, config)?;
+            *trainer.control_mut() = control;
             let update = trainer.train(&adapter, |done, all| progress(done, all))?;
             Ok::<_, LoraError>((trainer, update.delta))
         });
         let (trainer, delta) = job.await??;
+        if let Some(memory) = &mut self.memory
+            && trainer.control().is_unsettled()
+        {
+            // Durable before the update leaves: what reaches the sum is never forgotten.
+            memory.control = trainer.control().clone();
+            memory.round = Some(work.id);
+            memory.save()?;
+        }
         self.state = Some(State::Ready(trainer));
         Ok(delta)
+    }
+
+    fn unsettled(&mut self, task: TaskId) -> Result<Option<RoundId>, LoraError> {
+        Ok(self.memory(task)?.and_then(|memory| memory.round))
+    }
+
+    fn settle(&mut self, counted: bool) -> Result<(), LoraError> {
+        let Some(memory) = &mut self.memory else {
+            return Ok(());
+        };
+        memory.control.settle(counted);
+        memory.round = None;
+        memory.save()
     }
 }
 
@@ -157,6 +228,13 @@ fn features(data: &LoraData, config: TrainingConfig) -> Result<(Arc<Model>, Feat
 
 /// Whether the settings run exactly the mechanism that the ledger is charged for.
 fn agrees(config: &TrainingConfig, mechanism: &Mechanism) -> Result<(), &'static str> {
+    if config.federated.weighting.sends_weight()
+        && promise::cost(mechanism, PrivacyUnit::Client).is_ok()
+    {
+        return Err(
+            "a weight in the sum has no bounded sensitivity to a client; choose examples-fixed",
+        );
+    }
     match (&mechanism.noise, &config.privacy) {
         (Noise::None, None) => Ok(()),
         (Noise::None, Some(_)) => Err("one has no noise"),
@@ -277,6 +355,8 @@ mod tests {
         for round in 1..=2 {
             let round = RoundNumber(round);
             let work = Work {
+                task: TaskId::from([1; 16]),
+                id: RoundId::from([2; 32]),
                 round,
                 adapter: &adapter,
                 training: &training,
@@ -291,6 +371,8 @@ mod tests {
         let training = other.to_json_bytes().unwrap();
         let round = RoundNumber(3);
         let work = Work {
+            task: TaskId::from([1; 16]),
+            id: RoundId::from([2; 32]),
             round,
             adapter: &adapter,
             training: &training,

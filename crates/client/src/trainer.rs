@@ -5,12 +5,16 @@ use std::future::Future;
 
 use undertone_privacy::Mechanism;
 use undertone_protocol::adapter::Adapter;
-use undertone_protocol::id::RoundNumber;
+use undertone_protocol::id::{RoundId, RoundNumber, TaskId};
 
 /// One round's work for a [`Trainer`]. Everything in it matches the digests that the round's id
 /// binds.
 #[derive(Debug, Clone, Copy)]
 pub struct Work<'a> {
+    /// The task.
+    pub task: TaskId,
+    /// The round.
+    pub id: RoundId,
     /// The round's number within the task, from 1.
     pub round: RoundNumber,
     /// The global adapter that the round starts from.
@@ -39,4 +43,25 @@ pub trait Trainer: Send {
         &mut self,
         work: Work<'_>,
     ) -> impl Future<Output = Result<Vec<f32>, Self::Error>> + Send;
+
+    /// The round of `task` whose update this trainer made last, if it has yet to be told whether
+    /// that update reached the sum. Only an algorithm that remembers something from round to round
+    /// asks, and after a restart it still does.
+    ///
+    /// # Errors
+    /// As [`Trainer::train`].
+    fn unsettled(&mut self, task: TaskId) -> Result<Option<RoundId>, Self::Error> {
+        let _ = task;
+        Ok(None)
+    }
+
+    /// Whether the update of the unsettled round is in that round's sum. Comes before the next
+    /// [`Trainer::train`].
+    ///
+    /// # Errors
+    /// As [`Trainer::train`].
+    fn settle(&mut self, counted: bool) -> Result<(), Self::Error> {
+        let _ = counted;
+        Ok(())
+    }
 }

@@ -138,6 +138,23 @@ impl Layout {
         self.ranges(Role::Weight).next().map(|range| range.start)
     }
 
+    /// Refuses a weight in the sum of a task that promises something to whole clients: a quotient
+    /// of two noised sums has no bounded sensitivity to one of them.
+    ///
+    /// # Errors
+    /// [`FederatedError::Tensor`] says what to choose instead.
+    pub fn check_promise(&self, to_whole_clients: bool) -> Result<(), FederatedError> {
+        if to_whole_clients && self.weight().is_some() {
+            return Err(refused(
+                WEIGHT,
+                "the mechanism promises privacy for whole clients, and a sum divided by the sum of \
+                 weights has no bounded sensitivity to one; choose the weighting examples-fixed, \
+                 which divides by a fixed number, or uniform",
+            ));
+        }
+        Ok(())
+    }
+
     /// The values of one role, in order.
     pub fn gather<T: Copy>(&self, values: &[T], role: Role) -> Vec<T> {
         let ranges = self.ranges(role);
@@ -219,5 +236,15 @@ mod tests {
             assert!(refused.contains(names), "{refused}");
         }
         assert!(!layout(&[("a", &[1])]).unwrap().has_control());
+    }
+
+    #[test]
+    fn a_weight_and_a_promise_to_whole_clients_do_not_go_together() {
+        let plain = layout(&[("a", &[1])]).unwrap();
+        let weighted = layout(&[("a", &[1]), ("undertone.weight", &[1])]).unwrap();
+        plain.check_promise(true).unwrap();
+        weighted.check_promise(false).unwrap();
+        let refused = weighted.check_promise(true).unwrap_err().to_string();
+        assert!(refused.contains("examples-fixed"), "{refused}");
     }
 }

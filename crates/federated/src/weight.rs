@@ -6,12 +6,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::FederatedError;
 
 /// How much a client's update counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Weighting {
     /// Everyone's the same.
-    #[default]
-    Uniform,
+    Uniform {},
     /// By the number of examples. The sum of the weights is in the sum of the round and has no
     /// noise, and neither has a client's own: what they say about numbers of examples no epsilon
     /// covers.
@@ -28,6 +27,12 @@ pub enum Weighting {
         /// update's weight is divided by.
         mean_weight: f64,
     },
+}
+
+impl Default for Weighting {
+    fn default() -> Self {
+        Self::Uniform {}
+    }
 }
 
 impl Weighting {
@@ -62,7 +67,7 @@ impl Weighting {
     pub fn factor(&self, examples: u64) -> f64 {
         let part = |cap: u64| examples.min(cap) as f64 / cap.max(1) as f64;
         match *self {
-            Self::Uniform => 1.0,
+            Self::Uniform {} => 1.0,
             Self::Examples { cap } => part(cap),
             Self::ExamplesFixed { cap, mean_weight } => part(cap) / mean_weight,
         }
@@ -76,7 +81,7 @@ mod tests {
     #[test]
     #[allow(clippy::float_cmp, reason = "small dyadic numbers are exact")]
     fn factors_by_hand() {
-        assert_eq!(Weighting::Uniform.factor(7), 1.0);
+        assert_eq!(Weighting::default().factor(7), 1.0);
         let examples = Weighting::Examples { cap: 8 };
         assert_eq!((examples.factor(2), examples.factor(9)), (0.25, 1.0));
         let fixed = Weighting::ExamplesFixed {
@@ -103,6 +108,6 @@ mod tests {
             let refused = broken.validate().unwrap_err().to_string();
             assert!(refused.contains("it must be"), "{refused}");
         }
-        Weighting::Uniform.validate().unwrap();
+        Weighting::default().validate().unwrap();
     }
 }

@@ -1,7 +1,7 @@
 //! What a task is: validated once, when it is made; and the parameters of its rounds.
 
 use undertone_federated::Layout;
-use undertone_privacy::Mechanism;
+use undertone_privacy::{Mechanism, PrivacyUnit, promise};
 use undertone_protocol::adapter::Adapter;
 use undertone_protocol::encoding::FixedPoint;
 use undertone_protocol::id::{MechanismDigest, ModelDigest, RoundNumber, TaskId, TrainingDigest};
@@ -68,13 +68,14 @@ impl TaskDefinition {
             ));
         }
         settings.server_optimizer.validate()?;
-        layout(&self.adapter)?;
         if settings.deadlines_ms.contains(&0) {
             return refuse("every phase needs a deadline above 0 ms".into());
         }
         let mechanism: Mechanism = serde_json::from_slice(&self.mechanism)
             .map_err(|e| ServerError::Task(format!("mechanism: {e}")))?;
         mechanism.validate()?;
+        let client_level = promise::cost(&mechanism, PrivacyUnit::Client).is_ok();
+        layout(&self.adapter)?.check_promise(client_level)?;
         encoding(&mechanism, settings)?;
         let task = NewTask {
             id: self.roster.task(),

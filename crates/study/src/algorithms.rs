@@ -1,78 +1,149 @@
-//! Federated algorithms on the demo's mail, private and not.
+//! Federated algorithms on the demo's mail, private and not, where clients are unlike each other.
+
+mod compared;
 
 use std::sync::Arc;
 
 use undertone_privacy::{Delta, Epsilon};
-use undertone_training::data::{HeldOut, partition};
-use undertone_training::{Features, Metrics, Model, TrainingConfig, simulation};
+use undertone_training::data::{HeldOut, Wanted, deal_out};
+use undertone_training::simulation::{Run, train_federated};
+use undertone_training::{Depth, Features, Metrics, Model, evaluate};
 
 use crate::Setting;
 use crate::error::StudyError;
 use crate::mail::{Cut, Mailbox};
 use crate::report::Report;
 use crate::seeds::generator;
-use crate::settings::{self, CLIENTS, DELTA, ROUNDS, SPLIT};
+use crate::settings::{self, CLIENTS, DELTA, ROUNDS, SPLIT, TUNING_SPLITS};
 use crate::table::{Cell, Column, Form, Table};
+use compared::{Algorithm, CANDIDATES, CHOSEN, Privacy};
 
 /// The target of private trainings, for one example at [`DELTA`].
 const EPSILON: f64 = 5.0;
 
-/// Runs the study.
+/// In each round so many clients, chosen by the seed, are not in the sum.
+const DROPPED: u32 = 2;
+
+/// The comparison: settings that were chosen on other splits ([`tune`]), on the reported one.
 ///
 /// # Errors
 /// [`StudyError`]: the mail is missing, or training failed.
 pub fn run(setting: &Setting<'_>) -> Result<Report, StudyError> {
-    let open = settings::training();
-    let (epsilon, delta) = (Epsilon::new(EPSILON)?, Delta::new(DELTA)?);
-    let private = settings::private(open.clone(), ROUNDS, epsilon, delta)?;
-    let mailbox = Mailbox::open(setting.cache, open.sequence_length, &setting.watch)?;
-    let depth = Model::new(mailbox.encoder().clone(), open.clone())?.depth();
-    let data = Data {
-        features: mailbox.features(depth, &setting.watch)?,
-        split: mailbox.split(SPLIT),
-        mailbox,
-    };
+    let data = Data::load(setting, SPLIT)?;
     let mut rows = Vec::new();
-    for (words, config) in [("FedAvg", &open), ("FedAvg, private", &private)] {
-        let mut metrics = Vec::new();
-        for seed in 1..=setting.seeds {
-            setting.begin(format!("{words}, seed {seed}"));
-            metrics.push(data.train(setting, config, seed)?);
+    let of = CHOSEN.len();
+    for (done, algorithm) in CHOSEN.iter().enumerate() {
+        let mut row: Vec<Cell> = vec![algorithm.name.into(), algorithm.settings_text().into()];
+        for privacy in [Privacy::None, Privacy::Example] {
+            setting.begin(format!("{}, {}", algorithm.name, privacy.words()));
+            setting.at(done, of);
+            let metrics = (1..=setting.seeds)
+                .map(|seed| data.train(algorithm, privacy, seed))
+                .collect::<Result<Vec<_>, _>>()?;
+            row.extend(figures(&metrics));
         }
-        let over = |figure: fn(&Metrics) -> f64| {
-            Cell::over(&metrics.iter().map(figure).collect::<Vec<_>>())
-        };
-        let promise = config.privacy.map_or(Cell::EMPTY, |_| EPSILON.into());
-        rows.push(vec![
-            words.into(),
-            promise,
-            over(|m| m.accuracy),
-            over(|m| m.auc.unwrap_or(f64::NAN)),
-            over(|m| m.loss),
+        rows.push(row);
+    }
+    let title = format!(
+        "Federated algorithms, {CLIENTS} unlike clients, {ROUNDS} rounds: without noise, and at \
+         epsilon {EPSILON}"
+    );
+    report(setting, &data, (title, SPLIT), rows)
+}
+
+/// How the settings were chosen: every candidate on the splits for that, none of them reported.
+///
+/// # Errors
+/// As [`run`].
+pub fn tune(setting: &Setting<'_>) -> Result<Report, StudyError> {
+    let data = TUNING_SPLITS
+        .into_iter()
+        .map(|split| Data::load(setting, split))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut rows = Vec::new();
+    for (done, algorithm) in CANDIDATES.iter().enumerate() {
+        let mut row: Vec<Cell> = vec![algorithm.name.into(), algorithm.settings_text().into()];
+        for privacy in [Privacy::None, Privacy::Example] {
+            setting.begin(format!("{}, {}", algorithm.name, privacy.words()));
+            setting.at(done, CANDIDATES.len());
+            let mut metrics = Vec::new();
+            for data in &data {
+                for seed in 1..=setting.seeds {
+                    metrics.push(data.train(algorithm, privacy, seed)?);
+                }
+            }
+            row.extend(figures(&metrics));
+        }
+        rows.push(row);
+    }
+    let [first, second] = TUNING_SPLITS;
+    let title = format!("Candidates for settings, on splits {first} and {second} of the mail");
+    match data.first() {
+        Some(data) => report(setting, data, (title, first), rows),
+        None => Ok(Report::default()),
+    }
+}
+
+fn figures(metrics: &[Metrics]) -> [Cell; 3] {
+    let over =
+        |figure: fn(&Metrics) -> f64| Cell::over(&metrics.iter().map(figure).collect::<Vec<_>>());
+    [
+        over(|m| m.accuracy),
+        over(|m| m.auc.unwrap_or(f64::NAN)),
+        over(|m| m.loss),
+    ]
+}
+
+fn report(
+    setting: &Setting<'_>,
+    data: &Data,
+    (title, split): (String, u64),
+    rows: Vec<Vec<Cell>>,
+) -> Result<Report, StudyError> {
+    let base = settings::training();
+    let shares = data.shares(1)?;
+    let mut sizes: Vec<usize> = shares.iter().map(|share| share.rows.len()).collect();
+    sizes.sort_unstable();
+    let mut rates: Vec<f64> = shares.iter().map(|share| 100.0 * share.spam_rate).collect();
+    rates.sort_by(f64::total_cmp);
+    let rates: Vec<String> = rates.iter().map(|rate| format!("{rate:.0}")).collect();
+    let mut columns = vec![
+        Column::new("algorithm", Form::Text),
+        Column::new("settings", Form::Text),
+    ];
+    for privacy in [Privacy::None, Privacy::Example] {
+        let of = |what: &str| format!("{what}, {}", privacy.words());
+        columns.extend([
+            Column::new(of("accuracy, %"), Form::Percent(1)),
+            Column::new(of("AUC"), Form::Number(3)),
+            Column::new(of("loss, nats"), Form::Number(3)),
         ]);
     }
     let table = Table {
-        title: "Federated averaging on the demo's mail".into(),
+        title,
         settings: vec![
-            ("clients".into(), CLIENTS.to_string()),
-            ("rounds".into(), ROUNDS.to_string()),
-            ("local steps".into(), open.local_steps.to_string()),
-            ("learning rate".into(), open.learning_rate.to_string()),
+            ("mails of the clients (seed 1)".into(), format!("{sizes:?}")),
+            ("their spam rates, % (seed 1)".into(), rates.join(", ")),
+            ("held-out mails".into(), data.split.held_out.len().to_string()),
+            ("split".into(), split.to_string()),
             ("seeds".into(), setting.seeds.to_string()),
+            ("local steps".into(), base.local_steps.to_string()),
+            ("sampling rate".into(), base.sampling_rate.to_string()),
+            ("not in the sum of a round".into(), format!("{DROPPED} clients")),
         ],
-        columns: vec![
-            Column::new("algorithm", Form::Text),
-            Column::new("epsilon at most", Form::UpperBound(1)),
-            Column::new("accuracy, %", Form::Percent(1)),
-            Column::new("AUC", Form::Number(3)),
-            Column::new("loss, nats", Form::Number(3)),
-        ],
+        columns,
         rows,
-        notes: vec![format!(
-            "Epsilon at delta {DELTA:e} for one mail of a client that trains in every round \
-             (example level, add-or-remove-one, RDP). Mean ± standard deviation over seeds, which \
-             deal the mail out anew and drive sampling and noise."
-        )],
+        notes: vec![
+            format!(
+                "Private: local DP-SGD of clip norm 1, epsilon {EPSILON} at delta {DELTA:e} for one \
+                 mail of a client that trains in every round (example level, add-or-remove-one, RDP \
+                 of the Poisson-subsampled Gaussian). Clients' numbers of mails are not covered."
+            ),
+            "Mean ± standard deviation over seeds, which deal the mail out anew and drive sampling, \
+             noise and drop-outs. Trained in one process, in the clear, by the functions that the \
+             service and its clients call."
+                .into(),
+        ],
     };
     Ok(Report {
         tables: vec![table],
@@ -88,28 +159,94 @@ struct Data {
 }
 
 impl Data {
-    /// One training of everyone in every round; the last model on the held-out mail.
+    fn load(setting: &Setting<'_>, split: u64) -> Result<Self, StudyError> {
+        let base = settings::training();
+        let mailbox = Mailbox::open(setting.cache, base.sequence_length, &setting.watch)?;
+        let depth: Depth = Model::new(mailbox.encoder().clone(), base)?.depth();
+        Ok(Self {
+            features: mailbox.features(depth, &setting.watch)?,
+            split: mailbox.split(split),
+            mailbox,
+        })
+    }
+
+    /// Shares of 1, 2, 4 or 8 parts, and in each size as many clients with hardly any spam as with
+    /// hardly anything else.
+    fn shares(&self, seed: u64) -> Result<Vec<undertone_training::data::ClientShare>, StudyError> {
+        let wanted: Vec<Wanted> = (0..CLIENTS)
+            .map(|client| Wanted {
+                size: f64::from(1_u16 << (client % 4)),
+                spam_rate: if client / 4 % 2 == 0 { 0.04 } else { 0.8 },
+            })
+            .collect();
+        let (mails, train) = (self.mailbox.mails(), &self.split.train);
+        Ok(deal_out(mails, train, &wanted, seed)?)
+    }
+
+    /// One training; the last model on the held-out mail.
     fn train(
         &self,
-        setting: &Setting<'_>,
-        config: &TrainingConfig,
+        algorithm: &Algorithm,
+        privacy: Privacy,
         seed: u64,
     ) -> Result<Metrics, StudyError> {
-        let (mails, train) = (self.mailbox.mails(), &self.split.train);
-        let shares = partition(mails, train, usize::from(CLIENTS), seed)?;
+        let shares = self.shares(seed)?;
         let cut = Cut::new(&self.features, &shares, &self.split.held_out)?;
-        let model = Model::new(self.mailbox.encoder().clone(), config.clone())?;
-        let metrics = simulation::federated(
-            &Arc::new(model),
-            (&cut.clients, &cut.held_out),
-            ROUNDS,
-            |_, _| true,
+        let largest = shares
+            .iter()
+            .map(|share| share.rows.len())
+            .max()
+            .unwrap_or(1);
+        let mut config = algorithm.training(u64::try_from(largest).unwrap_or(u64::MAX));
+        if privacy == Privacy::Example {
+            let (epsilon, delta) = (Epsilon::new(EPSILON)?, Delta::new(DELTA)?);
+            config = settings::private(config, ROUNDS, epsilon, delta)?;
+        }
+        let model = Arc::new(Model::new(self.mailbox.encoder().clone(), config)?);
+        let run = Run {
+            rounds: ROUNDS,
+            in_sum: |round, client| !dropped(seed, round).contains(&client),
+        };
+        let adapter = train_federated(
+            &model,
+            algorithm.aggregation,
+            &cut.clients,
+            &run,
             |client| generator(seed, u64::try_from(client).unwrap_or(u64::MAX)),
-            |done, of| {
-                let wide = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
-                setting.at(wide(done), wide(of));
-            },
+            |_, _| (),
         )?;
-        Ok(metrics)
+        Ok(evaluate(&model, &adapter, &cut.held_out)?)
+    }
+}
+
+/// Who is not in the sum of a round.
+fn dropped(seed: u64, round: u32) -> Vec<usize> {
+    use rand_core::Rng;
+    let mut rng = generator(seed, 1 << 32 | u64::from(round));
+    let mut order: Vec<(u64, usize)> = (0..usize::from(CLIENTS))
+        .map(|client| (rng.next_u64(), client))
+        .collect();
+    order.sort_unstable();
+    let dropped = usize::try_from(DROPPED).unwrap_or(0);
+    order
+        .into_iter()
+        .take(dropped)
+        .map(|(_, client)| client)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_clients_are_left_out_of_each_round_and_not_always_the_same() {
+        let of: Vec<Vec<usize>> = (1..=8).map(|round| dropped(1, round)).collect();
+        for left_out in &of {
+            assert_eq!(left_out.len(), 2);
+            assert!(left_out[0] != left_out[1] && left_out.iter().all(|client| *client < 12));
+        }
+        assert!(of.iter().any(|other| other != &of[0]));
+        assert_eq!(dropped(1, 3), of[2]);
     }
 }

@@ -82,16 +82,19 @@ impl Setting<'_> {
 pub enum Study {
     /// Federated algorithms on the demo's mail.
     Algorithms,
+    /// How their settings were chosen.
+    AlgorithmSettings,
 }
 
 impl Study {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 1] = [Self::Algorithms];
+    pub const ALL: [Self; 2] = [Self::Algorithms, Self::AlgorithmSettings];
 
     /// The name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Algorithms => "algorithms",
+            Self::AlgorithmSettings => "algorithm-settings",
         }
     }
 
@@ -99,6 +102,7 @@ impl Study {
     pub const fn about(self) -> &'static str {
         match self {
             Self::Algorithms => "federated algorithms on the demo's mail, private and not",
+            Self::AlgorithmSettings => "how the settings of `algorithms` were chosen",
         }
     }
 
@@ -110,6 +114,7 @@ impl Study {
         let start = std::time::Instant::now();
         let mut report = match self {
             Self::Algorithms => algorithms::run(setting)?,
+            Self::AlgorithmSettings => algorithms::tune(setting)?,
         };
         report.name = self.name().to_owned();
         report.origin = origin;

@@ -2,7 +2,8 @@
 
 use undertone_privacy::{Delta, Epsilon, SamplingRate, noise_multiplier_for};
 use undertone_training::{
-    BaseWeights, LoraConfig, LoraVariant, PrivacyConfig, Projection, TrainingConfig,
+    BaseWeights, FederatedConfig, LoraConfig, LoraVariant, PrivacyConfig, Projection,
+    TrainingConfig,
 };
 
 use crate::error::StudyError;
@@ -52,6 +53,7 @@ pub fn training() -> TrainingConfig {
         local_steps: LOCAL_STEPS,
         learning_rate: 2.0,
         momentum: 0.5,
+        federated: FederatedConfig::default(),
     }
 }
 

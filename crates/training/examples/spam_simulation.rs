@@ -86,6 +86,7 @@ impl Settings {
             local_steps,
             learning_rate: self.get("lr", 2.0),
             momentum: self.get("momentum", 0.5),
+            federated: undertone_training::FederatedConfig::default(),
         })
     }
 

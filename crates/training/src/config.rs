@@ -4,6 +4,7 @@ use candle_core::quantized::GgmlDType;
 use serde::{Deserialize, Serialize};
 use undertone_privacy::{AdaptiveClip, NoiseMultiplier};
 
+use crate::algorithm::FederatedConfig;
 use crate::error::{Result, TrainingError};
 
 /// An attention projection that can carry a LoRA update.
@@ -184,6 +185,9 @@ pub struct TrainingConfig {
     pub learning_rate: f64,
     /// Momentum of SGD within a round, in [0, 1).
     pub momentum: f64,
+    /// The federated algorithm; averaging equal updates if it is left out.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub federated: FederatedConfig,
 }
 
 /// What an accountant needs to know about one client's training.
@@ -204,6 +208,7 @@ impl TrainingConfig {
     /// [`TrainingError::Config`] names the first field that is out of range;
     /// [`TrainingError::Privacy`] if the noise does not pay for the bits of adaptive clipping.
     pub fn validate(&self) -> Result<()> {
+        self.federated.validate(self.momentum)?;
         let above_zero = |x: f64| x.is_finite() && x > 0.0;
         let mut checks = vec![
             (

@@ -40,6 +40,9 @@ pub enum TrainingError {
     /// The noise generator refused a parameter.
     #[error(transparent)]
     Privacy(#[from] undertone_privacy::PrivacyError),
+    /// A federated algorithm refused a setting or a vector.
+    #[error(transparent)]
+    Federated(#[from] undertone_federated::FederatedError),
     /// A worker thread could not be started or panicked.
     #[error("worker thread: {0}")]
     Worker(String),

@@ -49,6 +49,7 @@ pub fn config() -> TrainingConfig {
         local_steps: 4,
         learning_rate: 0.5,
         momentum: 0.5,
+        federated: crate::FederatedConfig::default(),
     }
 }
 

@@ -6,6 +6,7 @@
 //! trained travels as an [`undertone_protocol::adapter::Adapter`]. No network, no protocol
 //! messages, and no random numbers but those of the generator that is passed in.
 
+pub mod algorithm;
 pub mod config;
 pub mod data;
 pub mod dpsgd;
@@ -21,6 +22,7 @@ pub mod tokenize;
 pub mod train;
 mod workers;
 
+pub use algorithm::{ClientAlgorithm, Control, FederatedConfig};
 pub use config::{
     BaseWeights, ClipGroups, LoraConfig, LoraVariant, PrivacyConfig, PrivacySchedule, Projection,
     TrainingConfig,

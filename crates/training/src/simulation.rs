@@ -3,11 +3,15 @@
 //! `generator` supplies each trainer's randomness by the trainer's number; `progress` gets rounds
 //! done and rounds in all.
 
+mod products;
+
 use std::sync::Arc;
 
 use rand_core::CryptoRng;
+use undertone_federated::{Cohort, ServerOptimizer};
 use undertone_protocol::adapter::Adapter;
 
+use crate::algorithm::model_part;
 use crate::config::TrainingConfig;
 use crate::error::{Result, TrainingError};
 use crate::features::Features;
@@ -18,6 +22,16 @@ use crate::train::{LocalTrainer, evaluate};
 /// Clients' features, and the held-out ones.
 pub type Data<'a> = (&'a [Features], &'a Features);
 
+/// How the clients' vectors become the next adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub struct Aggregation {
+    /// What the server does with their mean.
+    pub optimizer: ServerOptimizer,
+    /// Whether plain LoRA's products `B A` are averaged and factored anew, instead of A and B each
+    /// ([`undertone_federated::refactor`]). A secure sum of the factors cannot do that.
+    pub products: bool,
+}
+
 /// Federated averaging (`McMahan` et al. 2017, equal weights) over the clients that `in_sum` says
 /// for (round from 1, client). Evaluates the last model.
 ///
@@ -25,40 +39,86 @@ pub type Data<'a> = (&'a [Features], &'a Features);
 /// [`TrainingError`] if the parts do not fit together, or if a round has nobody in its sum.
 pub fn federated<R: CryptoRng>(
     model: &Arc<Model>,
-    (clients, held_out): Data<'_>,
+    data: Data<'_>,
     rounds: u32,
     in_sum: impl Fn(u32, usize) -> bool,
+    generator: impl FnMut(usize) -> R,
+    progress: impl FnMut(u32, u32),
+) -> Result<Metrics> {
+    let plain = Aggregation::default();
+    let run = Run { rounds, in_sum };
+    let adapter = train_federated(model, plain, data.0, &run, generator, progress)?;
+    evaluate(model, &adapter, data.1)
+}
+
+/// How long, and who is in the sums.
+#[derive(Clone, Copy, Debug)]
+pub struct Run<F> {
+    /// How many rounds.
+    pub rounds: u32,
+    /// Whether a client is in the sum of a round, by (round from 1, client).
+    pub in_sum: F,
+}
+
+/// The algorithm of the model's settings and of `aggregation` over all rounds, as a service with
+/// these clients does it but for the rounding on the ring. Returns the last adapter.
+///
+/// # Errors
+/// [`TrainingError`] if the parts do not fit together, or if a round has nobody in its sum.
+pub fn train_federated<R: CryptoRng, F: Fn(u32, usize) -> bool>(
+    model: &Arc<Model>,
+    aggregation: Aggregation,
+    clients: &[Features],
+    run: &Run<F>,
     mut generator: impl FnMut(usize) -> R,
     mut progress: impl FnMut(u32, u32),
-) -> Result<Metrics> {
+) -> Result<Adapter> {
     let mut trainers = clients
         .iter()
         .enumerate()
         .map(|(i, features)| LocalTrainer::new(Arc::clone(model), features.clone(), generator(i)))
         .collect::<Result<Vec<_>>>()?;
     let mut global = model.initial_adapter();
-    for round in 1..=rounds {
+    let (_, layout) = model_part(&global)?;
+    let mut state = aggregation.optimizer.first_state(&layout);
+    for round in 1..=run.rounds {
         let mut sum = vec![0.0_f64; global.len()];
-        let mut count = 0_u32;
+        let mut updates = Vec::new();
+        let mut survivors = 0_u32;
         for (client, trainer) in trainers.iter_mut().enumerate() {
-            if !in_sum(round, client) {
+            if !(run.in_sum)(round, client) {
                 continue;
             }
             let update = trainer.train(&global, |_, _| ())?;
+            trainer.control_mut().settle(true);
             sum.iter_mut()
                 .zip(&update.delta)
                 .for_each(|(s, d)| *s += f64::from(*d));
-            count += 1;
+            survivors += 1;
+            if aggregation.products {
+                updates.push(update.delta);
+            }
         }
-        if count == 0 {
+        if survivors == 0 {
             return Err(TrainingError::NoData(format!(
                 "nobody is in the sum of round {round}"
             )));
         }
-        global = moved(&global, &sum, 1.0 / f64::from(count))?;
-        progress(round, rounds);
+        sum.iter_mut().for_each(|s| *s /= f64::from(survivors));
+        let cohort = Cohort {
+            survivors,
+            clients: u32::try_from(clients.len()).unwrap_or(u32::MAX),
+        };
+        let optimizer = aggregation.optimizer;
+        let next = optimizer.next(&layout, global.values(), &sum, &mut state, cohort)?;
+        let mut next = global.with_values(next)?;
+        if aggregation.products {
+            next = products::averaged(&global, &next, &updates)?;
+        }
+        global = next;
+        progress(round, run.rounds);
     }
-    evaluate(model, &global, held_out)
+    Ok(global)
 }
 
 /// One trainer on all features in one place, without noise, as many steps as a client makes in so

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rand_core::CryptoRng;
 use undertone_protocol::adapter::Adapter;
 
+use crate::algorithm::{Control, Correction, model_part, with_auxiliary};
 use crate::dpsgd::{self, Clip, Optimizer, clipped_gradient_sum};
 use crate::error::{Result, TrainingError};
 use crate::features::Features;
@@ -24,6 +25,7 @@ pub struct LocalTrainer<R> {
     features: Features,
     clip: Clip,
     rng: R,
+    control: Control,
 }
 
 impl<R> fmt::Debug for LocalTrainer<R> {
@@ -37,7 +39,9 @@ impl<R> fmt::Debug for LocalTrainer<R> {
 /// What a client has after its local steps.
 #[derive(Clone, PartialEq)]
 pub struct LocalUpdate {
-    /// Trained values minus global values, in the adapter's canonical order, `[d]`.
+    /// What is to be summed, in the adapter's canonical order, `[d]`: trained values minus global
+    /// values, times the client's weight; and the weight and the change of the control variate
+    /// where the algorithm has them.
     pub delta: Vec<f32>,
     /// Steps made: what the accountant must be told.
     pub steps: u32,
@@ -73,6 +77,7 @@ impl<R: CryptoRng> LocalTrainer<R> {
             model,
             features,
             rng,
+            control: Control::default(),
         })
     }
 
@@ -92,8 +97,19 @@ impl<R: CryptoRng> LocalTrainer<R> {
         self.clip.norm()
     }
 
+    /// SCAFFOLD's memory, which outlives this trainer: keep it with the client's data.
+    pub const fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Goes on from what was kept, or says how the last round ended ([`Control::settle`]).
+    pub const fn control_mut(&mut self) -> &mut Control {
+        &mut self.control
+    }
+
     /// Makes the configured number of steps from `global`; `progress` gets steps done and steps in
     /// all. Momentum starts afresh in each call; an adaptive clip norm goes on from the last one.
+    /// An update of before that was not settled counts as lost.
     ///
     /// # Errors
     /// [`TrainingError::AdapterMismatch`] if `global` is not an adapter of this task, or
@@ -105,20 +121,34 @@ impl<R: CryptoRng> LocalTrainer<R> {
     ) -> Result<LocalUpdate> {
         let model = Arc::clone(&self.model);
         let config = model.config();
-        model.check(global)?;
-        let mut optimizer = Optimizer::new(config, self.features.len(), global.len());
-        let mut values = global.values().to_vec();
+        let (start, layout) = model_part(global)?;
+        model.check(&start)?;
+        if with_auxiliary(&start, config)?.len() != global.len() {
+            return Err(TrainingError::AdapterMismatch(
+                "the algorithm's tensors are missing or too many".to_owned(),
+            ));
+        }
+        self.control.settle(false);
+        let correction = Correction::new(config, (global, &layout), &start, &self.control)?;
+        let mut optimizer = Optimizer::new(config, self.features.len(), start.len());
+        let mut values = start.values().to_vec();
         let (mut loss, mut drawn) = (0.0, 0_usize);
         for step in 0..config.local_steps {
             let rows =
                 dpsgd::poisson_sample(&mut self.rng, self.features.len(), config.sampling_rate);
-            let adapter = global.with_values(values.clone())?;
-            let bounds = self.clip.bounds(global)?;
+            let adapter = start.with_values(values.clone())?;
+            let bounds = self.clip.bounds(&start)?;
             let sum = clipped_gradient_sum(&model, &adapter, &self.features, &rows, &bounds)?;
             loss += sum.totals.loss;
             drawn += rows.len();
             let clip_norm = self.clip.norm().unwrap_or_default();
-            optimizer.step(&mut values, sum.gradient, clip_norm, &mut self.rng)?;
+            optimizer.step(
+                &mut values,
+                sum.gradient,
+                clip_norm,
+                &correction,
+                &mut self.rng,
+            )?;
             let within = rows.len() - sum.totals.clipped;
             self.clip.adapt(
                 within,
@@ -128,13 +158,10 @@ impl<R: CryptoRng> LocalTrainer<R> {
             )?;
             progress(step + 1, config.local_steps);
         }
-        let trained = global.with_values(values)?;
-        let delta = trained
-            .values()
-            .iter()
-            .zip(global.values())
-            .map(|(t, g)| t - g)
-            .collect();
+        let trained = start.with_values(values)?;
+        let moved = trained.values().iter().zip(start.values());
+        let update = (moved.map(|(t, s)| t - s).collect(), self.features.len());
+        let delta = correction.send(config, &layout, update, &mut self.control)?;
         #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
         let mean_loss = (drawn > 0).then(|| loss / drawn as f64);
         Ok(LocalUpdate {
@@ -151,12 +178,13 @@ impl<R: CryptoRng> LocalTrainer<R> {
 /// [`TrainingError::NoData`] without examples; [`TrainingError::AdapterMismatch`] or
 /// [`TrainingError::Features`] if the parts do not fit together.
 pub fn evaluate(model: &Model, adapter: &Adapter, features: &Features) -> Result<Metrics> {
-    model.check(adapter)?;
+    let (adapter, _) = model_part(adapter)?;
+    model.check(&adapter)?;
     model.check_features(features)?;
     if features.is_empty() {
         return Err(TrainingError::NoData("nothing to evaluate on".to_owned()));
     }
-    let parameters = dpsgd::shared_parameters(adapter)?;
+    let parameters = dpsgd::shared_parameters(&adapter)?;
     let all: Vec<usize> = (0..features.len()).collect();
     let jobs: Vec<&[usize]> = all.chunks(EVALUATION_BATCH).collect();
     let scores = model.encoder().workers().map(

@@ -79,6 +79,7 @@ impl<T: Trainer, O: Observer> Client<T, O> {
         number: RoundNumber,
     ) -> Result<RoundResult, Stop> {
         let prepared = self.prepare(round, number).await?;
+        self.settle().await?;
         let (input, update, rng) = self.input(&prepared).await?;
         let event = Event::InputEncoded {
             number,
@@ -114,6 +115,24 @@ impl<T: Trainer, O: Observer> Client<T, O> {
         seat.take_part(prepared.participant, input, rng).await
     }
 
+    /// Tells the trainer whether the update that it made last is in its round's sum, if it asks. A
+    /// round that the server no longer knows, or that failed, has no sum.
+    async fn settle(&mut self) -> Result<(), Stop> {
+        let trainer = |e: T::Error| ClientError::Trainer(Box::new(e));
+        let Some(round) = self.trainer.unsettled(self.config.task).map_err(trainer)? else {
+            return Ok(());
+        };
+        let counted = match self.link(None).survivors_of(round).await {
+            Ok(survivors) => survivors.contains(&self.index),
+            Err(RequestError::Refused(problem)) if problem.kind == ProblemKind::UnknownRound => {
+                false
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.trainer.settle(counted).map_err(trainer)?;
+        Ok(())
+    }
+
     /// Trains and encodes: the input vector, the update it encodes, and the round's generator. Comes before any key is advertised: a client that is slow, or fails
     /// here, was never part of the round, and nobody has to recover from its loss.
     async fn input(
@@ -124,6 +143,8 @@ impl<T: Trainer, O: Observer> Client<T, O> {
         self.observer.event(Event::Training { number }).await;
         let started = Instant::now();
         let work = Work {
+            task: self.config.task,
+            id: prepared.participant.params().id(),
             round: number,
             adapter: &prepared.adapter,
             training: self.settings.training(),

@@ -156,7 +156,7 @@ impl<T: Trainer, O: Observer> Client<T, O> {
     }
 
     /// A line whose requests are made again for as long as the first phase may take, and longer.
-    fn link(&mut self, params: Option<&RoundParams>) -> Link<'_, O> {
+    pub(super) fn link(&mut self, params: Option<&RoundParams>) -> Link<'_, O> {
         let phase = params.map_or(0, |p| PhaseName::AdvertiseKeys.deadline_ms(p));
         let phase = Duration::from_millis(phase.into());
         Link {

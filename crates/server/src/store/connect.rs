@@ -44,6 +44,10 @@ const POSTGRES: &[(i64, &str)] = &[
         10,
         include_str!("../../../../migrations/postgres/0010_page_sessions.sql"),
     ),
+    (
+        11,
+        include_str!("../../../../migrations/postgres/0011_server_optimizers.sql"),
+    ),
 ];
 const SQLITE: &[(i64, &str)] = &[
     (
@@ -73,6 +77,10 @@ const SQLITE: &[(i64, &str)] = &[
     (
         10,
         include_str!("../../../../migrations/sqlite/0010_page_sessions.sql"),
+    ),
+    (
+        11,
+        include_str!("../../../../migrations/sqlite/0011_server_optimizers.sql"),
     ),
 ];
 

@@ -6,4 +6,4 @@ mod share;
 
 pub use dedup::without_near_duplicates;
 pub use mail::{Mail, parse_mail, read_corpus};
-pub use share::{ClientShare, HeldOut, hold_out, partition};
+pub use share::{ClientShare, HeldOut, Wanted, deal_out, hold_out, partition};

@@ -70,6 +70,55 @@ pub fn partition(
     clients: usize,
     seed: u64,
 ) -> Result<Vec<ClientShare>> {
+    // Weights of client i: its size, and its share of spam among all spam.
+    let spread = |i: usize, low: f64, high: f64| {
+        #[allow(clippy::cast_precision_loss, reason = "there are few clients")]
+        let at = i as f64 / (clients.max(2) - 1) as f64;
+        low + (high - low) * at
+    };
+    let spam = rows.iter().filter(|&&i| mails[i].spam).count();
+    #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
+    let overall = spam as f64 / rows.len().max(1) as f64;
+    let (sizes, rates) = (order(clients, seed, "sizes"), order(clients, seed, "rates"));
+    let wanted: Vec<Wanted> = (0..clients)
+        .map(|i| Wanted {
+            size: spread(sizes[i], 0.8, 1.2),
+            spam_rate: (spread(rates[i], 0.25, 1.75) * overall).min(0.95),
+        })
+        .collect();
+    deal_out(mails, rows, &wanted, seed)
+}
+
+/// What a client's share is to be like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Wanted {
+    /// Its size, in any unit that all shares have in common; above 0.
+    pub size: f64,
+    /// The rate of spam that it would have if there were enough: clients with twice the rate get
+    /// twice the spam for their size. Above 0 and below 1.
+    pub spam_rate: f64,
+}
+
+/// Clients' places in an order that follows from `seed` and `label`.
+fn order(clients: usize, seed: u64, label: &str) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..clients).collect();
+    order.sort_by_cached_key(|i| rank(seed, label, &i.to_le_bytes()));
+    order
+}
+
+/// Deals the mails at `rows` to clients that want such shares, ham as well as spam in runs along
+/// folder and date; which client gets which period follows from `seed`.
+///
+/// # Errors
+/// [`TrainingError::NoData`] if there are fewer than ten mails a client, or of one class none;
+/// [`TrainingError::Config`] if a wish is out of range.
+pub fn deal_out(
+    mails: &[Mail],
+    rows: &[usize],
+    wanted: &[Wanted],
+    seed: u64,
+) -> Result<Vec<ClientShare>> {
+    let clients = wanted.len();
     let class = |spam: bool| {
         let mut rows: Vec<usize> = rows
             .iter()
@@ -87,30 +136,31 @@ pub fn partition(
             spam.len()
         )));
     }
-    let order = |label: &str| {
-        let mut order: Vec<usize> = (0..clients).collect();
-        order.sort_by_cached_key(|i| rank(seed, label, &i.to_le_bytes()));
-        order
-    };
-    // Weights of client i: its size, and its share of spam among all spam.
-    let spread = |i: usize, low: f64, high: f64| {
-        #[allow(clippy::cast_precision_loss, reason = "there are few clients")]
-        let at = i as f64 / (clients.max(2) - 1) as f64;
-        low + (high - low) * at
-    };
-    let sizes = order("sizes");
-    let rates = order("rates");
-    #[allow(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-    let overall = spam.len() as f64 / rows.len() as f64;
-    let size: Vec<f64> = (0..clients).map(|i| spread(sizes[i], 0.8, 1.2)).collect();
-    let rate: Vec<f64> = (0..clients)
-        .map(|i| (spread(rates[i], 0.25, 1.75) * overall).min(0.95))
+    let possible =
+        |w: &Wanted| w.size.is_finite() && w.size > 0.0 && w.spam_rate > 0.0 && w.spam_rate < 1.0;
+    if !wanted.iter().all(possible) {
+        return Err(TrainingError::Config(
+            "a share needs a size above 0 and a spam rate above 0 and below 1".to_owned(),
+        ));
+    }
+    let spam_weights: Vec<f64> = wanted.iter().map(|w| w.size * w.spam_rate).collect();
+    let ham_weights: Vec<f64> = wanted
+        .iter()
+        .map(|w| w.size * (1.0 - w.spam_rate))
         .collect();
-    let spam_weights: Vec<f64> = size.iter().zip(&rate).map(|(s, r)| s * r).collect();
-    let ham_weights: Vec<f64> = size.iter().zip(&rate).map(|(s, r)| s * (1.0 - r)).collect();
     let mut shares = vec![Vec::new(); clients];
-    deal(&ham, &ham_weights, &order("ham"), &mut shares);
-    deal(&spam, &spam_weights, &order("spam"), &mut shares);
+    deal(
+        &ham,
+        &ham_weights,
+        &order(clients, seed, "ham"),
+        &mut shares,
+    );
+    deal(
+        &spam,
+        &spam_weights,
+        &order(clients, seed, "spam"),
+        &mut shares,
+    );
     Ok(shares
         .into_iter()
         .map(|rows| describe(mails, rows))
@@ -218,6 +268,26 @@ mod tests {
             dealt.sort_unstable();
             prop_assert_eq!(dealt, rows.clone());
             prop_assert_eq!(partition(&mails, &rows, clients, seed).unwrap(), shares);
+        }
+    }
+
+    #[test]
+    fn shares_are_as_wanted() {
+        let mails = mails(700, 300);
+        let rows: Vec<usize> = (0..mails.len()).collect();
+        let wanted = |size, spam_rate| Wanted { size, spam_rate };
+        // Spam in 1 : 9, ham in 9 : 1 for equal sizes.
+        let shares = deal_out(&mails, &rows, &[wanted(1.0, 0.1), wanted(1.0, 0.9)], 3).unwrap();
+        let spam = |share: &ClientShare| share.rows.iter().filter(|&&i| mails[i].spam).count();
+        assert_eq!((spam(&shares[0]), spam(&shares[1])), (30, 270));
+        assert_eq!((shares[0].rows.len(), shares[1].rows.len()), (660, 340));
+        for broken in [
+            wanted(0.0, 0.5),
+            wanted(1.0, 0.0),
+            wanted(1.0, 1.0),
+            wanted(f64::NAN, 0.5),
+        ] {
+            assert!(deal_out(&mails, &rows, &[broken], 3).is_err(), "{broken:?}");
         }
     }
 

@@ -3,6 +3,7 @@
 use rand_core::CryptoRng;
 use undertone_privacy::GaussianSource;
 
+use crate::algorithm::Correction;
 use crate::config::TrainingConfig;
 use crate::error::Result;
 
@@ -31,8 +32,8 @@ impl<'a> Optimizer<'a> {
         self.divisor
     }
 
-    /// Adds noise to the sum of gradients clipped to `clip_norm` if the task is private, and moves
-    /// `values` one step.
+    /// Adds noise to the sum of gradients clipped to `clip_norm` if the task is private, corrects
+    /// the gradient as the federated algorithm says, and moves `values` one step.
     ///
     /// The noise is added whatever the sample was, an empty one included.
     pub(crate) fn step<R: CryptoRng>(
@@ -40,6 +41,7 @@ impl<'a> Optimizer<'a> {
         values: &mut [f32],
         mut sum: Vec<f64>,
         clip_norm: f64,
+        correction: &Correction<'_>,
         rng: &mut R,
     ) -> Result<()> {
         if let Some(privacy) = &self.config.privacy {
@@ -48,8 +50,10 @@ impl<'a> Optimizer<'a> {
             GaussianSource::new(rng).fill_f64(&mut noise, std)?;
             sum.iter_mut().zip(&noise).for_each(|(s, n)| *s += n);
         }
-        for ((value, velocity), sum) in values.iter_mut().zip(&mut self.velocity).zip(&sum) {
-            *velocity = self.config.momentum * *velocity + sum / self.divisor;
+        sum.iter_mut().for_each(|s| *s /= self.divisor);
+        correction.apply(&mut sum, values)?;
+        for ((value, velocity), gradient) in values.iter_mut().zip(&mut self.velocity).zip(&sum) {
+            *velocity = self.config.momentum * *velocity + gradient;
             let moved = f64::from(*value) - self.config.learning_rate * *velocity;
             #[allow(clippy::cast_possible_truncation, reason = "values are f32")]
             let moved = moved as f32;
@@ -77,13 +81,14 @@ mod tests {
         let mut rng = ChaCha20Rng::from_seed([0; 32]);
         let mut optimizer = Optimizer::new(&config, 8, 1);
         let mut values = [1.0];
+        let none = Correction::none();
         // Divisor 2: velocities 2, then 0.5 * 2 + 1 = 2; each moves by half of that.
         optimizer
-            .step(&mut values, vec![4.0], 1.0, &mut rng)
+            .step(&mut values, vec![4.0], 1.0, &none, &mut rng)
             .unwrap();
         assert_eq!(values, [0.0]);
         optimizer
-            .step(&mut values, vec![2.0], 1.0, &mut rng)
+            .step(&mut values, vec![2.0], 1.0, &none, &mut rng)
             .unwrap();
         assert_eq!(values, [-1.0]);
     }
@@ -98,10 +103,11 @@ mod tests {
         config.momentum = 0.0;
         let len = 40_000;
         let mut values = vec![0.0; len];
+        let none = Correction::none();
         let mut rng = ChaCha20Rng::from_seed([9; 32]);
         let mut optimizer = Optimizer::new(&config, 30, len);
         optimizer
-            .step(&mut values, vec![0.0; len], 2.0, &mut rng)
+            .step(&mut values, vec![0.0; len], 2.0, &none, &mut rng)
             .unwrap();
         let n = len as f64;
         let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / n;

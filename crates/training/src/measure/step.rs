@@ -8,6 +8,7 @@ use serde::Serialize;
 use undertone_protocol::adapter::Adapter;
 
 use super::{Comparison, at_least_one, compare, features};
+use crate::algorithm::Correction;
 use crate::config::{
     BaseWeights, LoraConfig, LoraVariant, PrivacyConfig, Projection, TrainingConfig,
 };
@@ -94,6 +95,7 @@ impl Batch {
             local_steps: 1,
             learning_rate: 0.1,
             momentum: 0.5,
+            federated: crate::FederatedConfig::default(),
         };
         let model = Model::new(encoder.with_base(plan.base)?, config)?;
         Ok(Self {
@@ -117,7 +119,13 @@ impl Batch {
         let mut optimizer = Optimizer::new(config, features.len(), start.len());
         let mut values = start.values().to_vec();
         let sum = clipped_gradient_sum(model, start, features, rows, &bounds)?;
-        optimizer.step(&mut values, sum.gradient, 1.0, &mut rng)
+        optimizer.step(
+            &mut values,
+            sum.gradient,
+            1.0,
+            &Correction::none(),
+            &mut rng,
+        )
     }
 }
 

@@ -18,6 +18,7 @@ pub use encoder::Encoder;
 pub(crate) use encoder::mean_pool;
 pub(crate) use head::cross_entropy;
 
+use crate::algorithm::with_auxiliary;
 use crate::config::TrainingConfig;
 use crate::error::{Result, TrainingError};
 use crate::features::Features;
@@ -38,7 +39,10 @@ pub struct Model {
     encoder: Arc<Encoder>,
     config: TrainingConfig,
     sites: Vec<Site>,
+    /// The model's tensors at the start.
     initial: Adapter,
+    /// The same with the federated algorithm's.
+    first: Adapter,
 }
 
 impl fmt::Debug for Model {
@@ -81,11 +85,14 @@ impl Model {
         for site in &sites {
             tensors.extend(site.tensors(hidden));
         }
+        let initial = Adapter::new(tensors)?;
+        let first = with_auxiliary(&initial, &config)?;
         Ok(Self {
             encoder,
             config,
             sites,
-            initial: Adapter::new(tensors)?,
+            initial,
+            first,
         })
     }
 
@@ -101,9 +108,9 @@ impl Model {
 
     /// The starting point: the head and every matrix B are zero, so the model says every class is as
     /// likely as any other and the encoder is the pretrained one. A trained matrix A starts as the
-    /// task's seed gives it.
+    /// task's seed gives it. What the federated algorithm adds is zero.
     pub fn initial_adapter(&self) -> Adapter {
-        self.initial.clone()
+        self.first.clone()
     }
 
     /// Where the trained part begins, and so what features this model needs.

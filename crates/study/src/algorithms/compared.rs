@@ -1,0 +1,206 @@
+//! Which algorithms are compared, and by which settings.
+
+use undertone_federated::ServerOptimizer;
+use undertone_federated::optimizer::Adaptive;
+use undertone_federated::weight::Weighting;
+use undertone_training::simulation::Aggregation;
+use undertone_training::{ClientAlgorithm, LoraVariant, TrainingConfig};
+
+use crate::settings;
+
+/// Whether a training is private.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Privacy {
+    /// Not at all.
+    None,
+    /// For one example.
+    Example,
+}
+
+impl Privacy {
+    pub(super) const fn words(self) -> &'static str {
+        match self {
+            Self::None => "without noise",
+            Self::Example => "private",
+        }
+    }
+}
+
+/// One algorithm with its settings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Algorithm {
+    pub(super) name: &'static str,
+    pub(super) aggregation: Aggregation,
+    client: ClientAlgorithm,
+    weighted: bool,
+    variant: LoraVariant,
+    learning_rate: f64,
+}
+
+impl Algorithm {
+    /// The settings of local training; a client of `largest` mails has weight 1.
+    pub(super) fn training(&self, largest: u64) -> TrainingConfig {
+        let mut config = settings::training();
+        config.learning_rate = self.learning_rate;
+        config.federated.algorithm = self.client;
+        if self.client == (ClientAlgorithm::Scaffold {}) {
+            config.momentum = 0.0;
+        }
+        if self.weighted {
+            config.federated.weighting = Weighting::Examples { cap: largest };
+        }
+        if let Some(lora) = &mut config.lora {
+            lora.variant = self.variant;
+        }
+        config
+    }
+
+    /// What distinguishes it, for a column of the table.
+    pub(super) fn settings_text(&self) -> String {
+        let momentum = self.training(1).momentum;
+        let mut text = format!("rate {}, momentum {momentum}", self.learning_rate);
+        if let ClientAlgorithm::FedProx { mu } = self.client {
+            text += &format!(", mu {mu}");
+        }
+        if let ServerOptimizer::FedAdam(adaptive) | ServerOptimizer::FedYogi(adaptive) =
+            self.aggregation.optimizer
+        {
+            text += &format!(
+                ", server rate {}, tau {}",
+                adaptive.learning_rate, adaptive.tau
+            );
+        }
+        text
+    }
+
+    const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            aggregation: Aggregation {
+                optimizer: ServerOptimizer::FedAvg { learning_rate: 1.0 },
+                products: false,
+            },
+            client: ClientAlgorithm::FedAvg {},
+            weighted: false,
+            variant: LoraVariant::Ffa,
+            learning_rate: 2.0,
+        }
+    }
+
+    const fn rate(self, learning_rate: f64) -> Self {
+        Self {
+            learning_rate,
+            ..self
+        }
+    }
+
+    const fn client(self, client: ClientAlgorithm) -> Self {
+        Self { client, ..self }
+    }
+
+    const fn server(self, optimizer: ServerOptimizer) -> Self {
+        let aggregation = Aggregation {
+            optimizer,
+            ..self.aggregation
+        };
+        Self {
+            aggregation,
+            ..self
+        }
+    }
+}
+
+const FED_AVG: Algorithm = Algorithm::new("FedAvg, uniform (FFA-LoRA)");
+
+const WEIGHTED: Algorithm = Algorithm {
+    weighted: true,
+    ..Algorithm::new("FedAvg, weighted by examples")
+};
+
+const fn fed_prox(mu: f64) -> Algorithm {
+    Algorithm::new("FedProx").client(ClientAlgorithm::FedProx { mu })
+}
+
+const SCAFFOLD: Algorithm = Algorithm::new("SCAFFOLD").client(ClientAlgorithm::Scaffold {});
+
+const fn fed_adam(learning_rate: f64) -> Algorithm {
+    Algorithm::new("FedAdam").server(ServerOptimizer::FedAdam(Adaptive::new(learning_rate)))
+}
+
+const fn fed_yogi(learning_rate: f64) -> Algorithm {
+    Algorithm::new("FedYogi").server(ServerOptimizer::FedYogi(Adaptive::new(learning_rate)))
+}
+
+const PLAIN: Algorithm = Algorithm {
+    variant: LoraVariant::Plain,
+    ..Algorithm::new("plain LoRA, A and B averaged")
+};
+
+const PRODUCTS: Algorithm = Algorithm {
+    aggregation: Aggregation {
+        products: true,
+        ..PLAIN.aggregation
+    },
+    ..Algorithm {
+        name: "plain LoRA, products averaged (SVD)",
+        ..PLAIN
+    }
+};
+
+/// What is reported.
+pub(super) const CHOSEN: [Algorithm; 8] = [
+    FED_AVG,
+    WEIGHTED,
+    fed_prox(0.1),
+    SCAFFOLD,
+    fed_adam(0.03),
+    fed_yogi(0.03),
+    PLAIN,
+    PRODUCTS,
+];
+
+/// What it was chosen from, with [`super::tune`].
+pub(super) const CANDIDATES: [Algorithm; 18] = [
+    FED_AVG.rate(1.0),
+    FED_AVG,
+    FED_AVG.rate(4.0),
+    fed_prox(0.01),
+    fed_prox(0.1),
+    fed_prox(1.0),
+    SCAFFOLD,
+    SCAFFOLD.rate(4.0),
+    fed_adam(0.01),
+    fed_adam(0.03),
+    fed_adam(0.1),
+    fed_yogi(0.01),
+    fed_yogi(0.03),
+    fed_yogi(0.1),
+    PLAIN.rate(1.0),
+    PLAIN,
+    PRODUCTS.rate(1.0),
+    PRODUCTS,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_is_valid_and_every_choice_was_a_candidate() {
+        for algorithm in CHOSEN.iter().chain(&CANDIDATES) {
+            algorithm.training(100).validate().unwrap();
+            algorithm.aggregation.optimizer.validate().unwrap();
+        }
+        for chosen in &CHOSEN {
+            // Weighting has nothing to choose.
+            let same = |other: &Algorithm| {
+                other.name == chosen.name && other.settings_text() == chosen.settings_text()
+            };
+            assert!(
+                chosen.weighted || CANDIDATES.iter().any(same),
+                "{}",
+                chosen.name
+            );
+        }
+    }
+}
