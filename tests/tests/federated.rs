@@ -185,8 +185,8 @@ async fn made_up(database: Database, first: Adapter, optimizer: ServerOptimizer)
     assert_eq!(task.store.optimizer_state(task.id).await.unwrap(), None);
 }
 
-/// SCAFFOLD with real training of the small model. One client dies when its input is acknowledged
-/// and never learns that it counted; another dies before its input, so it does not. Both come back.
+/// SCAFFOLD with real training of the small model. One client dies before its input, so it does not
+/// count; another after its input, and never learns that it counted. Both come back.
 async fn scaffold(database: Database) {
     let mut config: TrainingConfig = fixture::config().without_privacy();
     config.momentum = 0.0;
@@ -226,29 +226,31 @@ async fn scaffold(database: Database) {
         )
     };
     let (_never, never) = watch::channel(false);
-    let dies_before = |phase| {
+    let dies = |round, phase| {
         Some(Hold {
-            round: 1,
+            round,
             phase,
             at: Moment::Sending,
             released: never.clone(),
         })
     };
-    let counted = join(0, dies_before(PhaseName::ConsistencyCheck));
-    let lost = join(1, dies_before(PhaseName::MaskedInput));
-    let others: Vec<_> = (2..CLIENTS).map(|client| join(client, None)).collect();
-    task.leaves(PhaseName::ConsistencyCheck).await;
-    for client in [counted, lost] {
-        client.abort();
-        assert!(client.await.unwrap_err().is_cancelled());
-    }
-    let back = [join(0, None), join(1, None)];
-    done(others.into_iter().chain(back).collect()).await;
+    let lost = join(1, dies(1, PhaseName::MaskedInput));
+    let counted = join(0, dies(2, PhaseName::ConsistencyCheck));
+    let mut clients: Vec<_> = (2..CLIENTS).map(|client| join(client, None)).collect();
+    task.leaves(PhaseName::MaskedInput).await;
+    lost.abort();
+    assert!(lost.await.unwrap_err().is_cancelled());
+    clients.push(join(1, None));
+    inputs.until_acknowledged(2, PhaseName::Unmask, 4).await;
+    counted.abort();
+    assert!(counted.await.unwrap_err().is_cancelled());
+    clients.push(join(0, None));
+    done(clients).await;
 
     let rounds = task.rounds().await;
     let survivors: Vec<Vec<RosterIndex>> = rounds.iter().map(|round| sum_of(round).1).collect();
     assert_eq!(survivors[0], [0, 2, 3, 4].map(RosterIndex));
-    assert_eq!(survivors[2].len(), 5);
+    assert_eq!((survivors[1].len(), survivors[2].len()), (5, 5));
     let found = adapter_of(&task).await;
     let optimizer = ServerOptimizer::default();
     let expected = in_process(&task, &first, optimizer, &inputs).await;
