@@ -136,6 +136,33 @@ async fn a_plan_that_cannot_be_is_one_clear_line() {
     assert!(line.contains("more than 8 bits"), "{line}");
 }
 
+/// Steps of two short texts, each setting twice: the figures are there, and the rest follows from
+/// the sizes alone.
+#[tokio::test]
+async fn training_is_measured_without_a_model() {
+    let numbers = ["--batch", "2", "--length", "4", "--pairs", "2"];
+    let run = |more: &'static [&'static str]| {
+        let mut command = Command::new(BINARY);
+        command.args(["bench", "training"]).args(numbers).args(more);
+        async move { command.output().await.unwrap() }
+    };
+    let output = run(&["--json"]).await;
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for cost in report["steps"].as_array().unwrap() {
+        assert!(positive(&cost["time"]["wall"]["ratio"]), "{cost}");
+        assert!(positive(&cost["values"]), "{cost}");
+    }
+    let bytes = |i: usize| report["base"][i]["bytes"].as_f64().unwrap();
+    assert!(bytes(1) < 0.3 * bytes(0) && bytes(2) < 0.2 * bytes(0));
+    let frozen = &report["frozen"];
+    assert!(20.0 * frozen["bytes"].as_f64().unwrap() < frozen["candle_bytes"].as_f64().unwrap());
+    let output = run(&["--model", "/nowhere"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("/nowhere/config.json"));
+}
+
 /// Clients that only wait.
 #[tokio::test]
 async fn idle_polls_are_held_and_cost_little() {

@@ -64,7 +64,7 @@ impl Progress {
         self.bar.set_position(wide(done));
     }
 
-    fn say(&self, line: &str) {
+    pub(crate) fn say(&self, line: &str) {
         if self.live {
             self.bar.println(line);
         } else {

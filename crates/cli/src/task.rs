@@ -135,6 +135,10 @@ task.toml, with the values of a small task:
   feature_scale = 1.0
   lora = { layers = 1, projections = [\"query\", \"value\"], rank = 4, alpha = 8.0, seed = 1 }
   privacy = { clip_norm = 1.0, noise_multiplier = 1.0 }
+  # More settings. lora: variant = \"plain\" trains A as well as B. privacy: groups = \"per_layer\"
+  # or \"per_tensor\" clips in parts; adaptive = { target_quantile = 0.5, learning_rate = 0.2,
+  # bit_noise = 5.0 } lets the norm follow the median, paid for out of noise_multiplier.
+  # base_weights = \"q8_0\"   # the frozen weights in 8 bits; also q4_0 and q4_k
   sampling_rate = 0.1
   local_steps = 4
   learning_rate = 0.5

@@ -5,7 +5,9 @@
 use undertone_training::measure::{self, Effort};
 
 fn main() -> undertone_training::Result<()> {
-    let report = measure::run(Effort::default(), |step| println!("{step} ..."))?;
+    let report = measure::run(&measure::encoder()?, Effort::default(), |step| {
+        println!("{step} ...");
+    })?;
     print!("{}", report.table());
     Ok(())
 }

@@ -1,6 +1,7 @@
-//! `undertone bench`: how much a service takes on this machine.
+//! `undertone bench`: how much a service takes on this machine, and what a training step costs.
 
 mod table;
+mod training;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -27,11 +28,12 @@ Examples:
   Ten thousand clients that wait for a round to go on:
     undertone bench idle --polls 10000 --json";
 
-/// Measure the service on this machine
+/// Measure the service, or training, on this machine
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     Service(ServiceArgs),
     Idle(IdleArgs),
+    Training(training::TrainingArgs),
 }
 
 /// Measure whole rounds of many clients against a service
@@ -117,6 +119,7 @@ pub(crate) fn run(command: &BenchCommand, out: &mut impl Write) -> Result<(), Cl
     let runtime = crate::runtime()?;
     let progress = Progress::new();
     match command {
+        BenchCommand::Training(args) => training::run(args, &progress, out),
         BenchCommand::Service(args) => {
             let plan = args.plan()?;
             let run = rounds::run(&plan, progress.watch());

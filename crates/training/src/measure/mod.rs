@@ -1,7 +1,7 @@
 //! Times of training steps on this machine: what privacy costs, and what the frozen weights do.
 //!
-//! An encoder of the size of MiniLM-L6 with random weights, random tokens: a step takes as long as
-//! with real ones. Whatever is compared runs in turns in one process, so that both sides meet the
+//! Tokens are random, and so are the weights unless a model is given: a step takes as long as with
+//! real ones. Whatever is compared runs in turns in one process, so that both sides meet the
 //! same state of the machine; a figure is the median of the ratios of neighbouring runs.
 
 mod frozen;
@@ -37,7 +37,7 @@ fn shape() -> BertConfig {
     }
 }
 
-/// An encoder of that size.
+/// An encoder of that size, for a machine where no model is.
 ///
 /// # Errors
 /// As for [`Encoder::from_bytes`].

@@ -1,15 +1,16 @@
 //! All measurements of this module in one go, and a table of them.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::{
-    Comparison, FrozenCost, StepCost, StepPlan, encoder, frozen_weights, private_step,
-    quantized_step,
+    Comparison, FrozenCost, StepCost, StepPlan, frozen_weights, private_step, quantized_step,
 };
 use crate::config::{BaseWeights, LoraVariant, Projection};
 use crate::error::Result;
+use crate::model::Encoder;
 
 /// How long to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -67,11 +68,11 @@ fn demo(effort: Effort) -> StepPlan {
 }
 
 /// The settings whose steps are measured: the demo's, and more to train.
-fn plans(effort: Effort) -> Vec<StepPlan> {
+fn plans(effort: Effort, layers: usize) -> Vec<StepPlan> {
     use Projection::{Key, Output, Query, Value};
     let demo = demo(effort);
     let deep = StepPlan {
-        layers: 6,
+        layers,
         ..demo.clone()
     };
     let wide = StepPlan {
@@ -155,12 +156,11 @@ fn mb(bytes: usize) -> String {
     format!("{:.1} MB", bytes as f64 / 1e6)
 }
 
-/// Measures everything; `progress` is told what comes next.
+/// Measures everything on an encoder with `f32` weights; `progress` is told what comes next.
 ///
 /// # Errors
-/// [`crate::TrainingError::Config`] if a number of `effort` is 0.
-pub fn run(effort: Effort, mut progress: impl FnMut(&str)) -> Result<Report> {
-    let full = encoder()?;
+/// [`crate::TrainingError::Config`] if a number of `effort` is 0, or too large for the encoder.
+pub fn run(full: &Arc<Encoder>, effort: Effort, mut progress: impl FnMut(&str)) -> Result<Report> {
     let mut base = Vec::new();
     for kind in [BaseWeights::F32, BaseWeights::Q8_0, BaseWeights::Q4_0] {
         progress(&format!("weights as {}", kind.name()));
@@ -170,9 +170,9 @@ pub fn run(effort: Effort, mut progress: impl FnMut(&str)) -> Result<Report> {
         });
     }
     let mut steps = Vec::new();
-    for plan in plans(effort) {
+    for plan in plans(effort, full.config().num_hidden_layers) {
         progress(&format!("private and open steps: {}", plan.describe()));
-        steps.push(private_step(&full, &plan)?);
+        steps.push(private_step(full, &plan)?);
     }
     let mut quantized = Vec::new();
     for base in [BaseWeights::Q8_0, BaseWeights::Q4_0] {
@@ -181,10 +181,10 @@ pub fn run(effort: Effort, mut progress: impl FnMut(&str)) -> Result<Report> {
             ..demo(effort)
         };
         progress(&format!("steps on {} and on f32 weights", base.name()));
-        quantized.push(quantized_step(&full, &plan)?);
+        quantized.push(quantized_step(full, &plan)?);
     }
     progress("frozen weights against candle's matmul");
-    let frozen = frozen_weights(&full, effort.batch.min(8), effort.length, effort.pairs)?;
+    let frozen = frozen_weights(full, effort.batch.min(8), effort.length, effort.pairs)?;
     Ok(Report {
         effort,
         steps,
