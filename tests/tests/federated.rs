@@ -109,7 +109,7 @@ async fn adapter_of(task: &Task) -> Adapter {
 
 async fn done(clients: Vec<Running>) {
     for client in clients {
-        let done = tokio::time::timeout(Duration::from_secs(120), client).await;
+        let done = tokio::time::timeout(Duration::from_mins(2), client).await;
         done.expect("a client hangs").unwrap().unwrap();
     }
 }
@@ -280,7 +280,7 @@ async fn scaffold(database: Database) {
     }
 }
 
-/// A client's c_i, after the last round in which everyone counted.
+/// A client's `c_i`, after the last round in which everyone counted.
 fn own_control(folder: &Path, task: &Task) -> Vec<f32> {
     let bytes = std::fs::read(folder.join(format!("control-{}", task.id))).unwrap();
     // The file begins with the id of the round that is not settled.

@@ -75,6 +75,7 @@ pub fn next_control(
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "small dyadic numbers are exact")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -88,8 +89,8 @@ mod tests {
         assert!(add_proximal(&mut gradient, &[2.0], &[1.0, 1.0], 0.5).is_err());
     }
 
-    /// x = 0, rate 1/2, two steps with gradients 1 and 3, c = 1/2, c_i = 1/4: y = -1/2 (1.25) - 1/2
-    /// (3.25) = -2.25, and c_i' = 1/4 - 1/2 + 2.25 / (2 x 1/2) = 2, the mean of the gradients.
+    /// x = 0, rate 1/2, two steps with gradients 1 and 3, c = 1/2, `c_i` = 1/4: y = -1/2 (1.25) - 1/2
+    /// (3.25) = -2.25, and `c_i'` = 1/4 - 1/2 + 2.25 / (2 x 1/2) = 2, the mean of the gradients.
     #[test]
     fn control_variates_by_hand() {
         let (global, own) = ([0.5], [0.25]);

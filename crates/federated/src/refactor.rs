@@ -117,6 +117,7 @@ pub fn average(
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "there are few clients")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -54,7 +54,9 @@ impl ServerOptimizer {
             let mut values = layout.gather(before, Role::Model);
             let mut update = layout.gather(mean, Role::Model);
             if layout.weight().is_some() {
-                update.iter_mut().for_each(|value| *value /= weight);
+                for value in &mut update {
+                    *value /= weight;
+                }
             }
             self.step(&mut values, &update, &mut moved)?;
             layout.scatter(&mut after, Role::Model, &values);
@@ -77,6 +79,7 @@ impl ServerOptimizer {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "the weight is exactly 0")]
 mod tests {
     use super::*;
     use crate::optimizer::Adaptive;

@@ -30,20 +30,7 @@ const DROPPED: u32 = 2;
 /// [`StudyError`]: the mail is missing, or training failed.
 pub fn run(setting: &Setting<'_>) -> Result<Report, StudyError> {
     let data = Data::load(setting, SPLIT)?;
-    let mut rows = Vec::new();
-    let of = CHOSEN.len();
-    for (done, algorithm) in CHOSEN.iter().enumerate() {
-        let mut row: Vec<Cell> = vec![algorithm.name.into(), algorithm.settings_text().into()];
-        for privacy in [Privacy::None, Privacy::Example] {
-            setting.begin(format!("{}, {}", algorithm.name, privacy.words()));
-            setting.at(done, of);
-            let metrics = (1..=setting.seeds)
-                .map(|seed| data.train(algorithm, privacy, seed))
-                .collect::<Result<Vec<_>, _>>()?;
-            row.extend(figures(&metrics));
-        }
-        rows.push(row);
-    }
+    let rows = measured(setting, &data, &CHOSEN)?;
     let title = format!(
         "Federated algorithms, {CLIENTS} unlike clients, {ROUNDS} rounds: without noise, and at \
          epsilon {EPSILON}"
@@ -51,37 +38,38 @@ pub fn run(setting: &Setting<'_>) -> Result<Report, StudyError> {
     report(setting, &data, (title, SPLIT), rows)
 }
 
-/// How the settings were chosen: every candidate on the splits for that, none of them reported.
+/// How the settings were chosen: every candidate on a split that is not reported.
 ///
 /// # Errors
 /// As [`run`].
 pub fn tune(setting: &Setting<'_>) -> Result<Report, StudyError> {
-    let data = TUNING_SPLITS
-        .into_iter()
-        .map(|split| Data::load(setting, split))
-        .collect::<Result<Vec<_>, _>>()?;
+    let [split, _] = TUNING_SPLITS;
+    let data = Data::load(setting, split)?;
+    let rows = measured(setting, &data, &CANDIDATES)?;
+    let title = format!("Candidates for settings, on split {split} of the mail");
+    report(setting, &data, (title, split), rows)
+}
+
+/// A row for each algorithm.
+fn measured(
+    setting: &Setting<'_>,
+    data: &Data,
+    algorithms: &[Algorithm],
+) -> Result<Vec<Vec<Cell>>, StudyError> {
     let mut rows = Vec::new();
-    for (done, algorithm) in CANDIDATES.iter().enumerate() {
+    for (done, algorithm) in algorithms.iter().enumerate() {
         let mut row: Vec<Cell> = vec![algorithm.name.into(), algorithm.settings_text().into()];
         for privacy in [Privacy::None, Privacy::Example] {
             setting.begin(format!("{}, {}", algorithm.name, privacy.words()));
-            setting.at(done, CANDIDATES.len());
-            let mut metrics = Vec::new();
-            for data in &data {
-                for seed in 1..=setting.seeds {
-                    metrics.push(data.train(algorithm, privacy, seed)?);
-                }
-            }
+            setting.at(done, algorithms.len());
+            let metrics = (1..=setting.seeds)
+                .map(|seed| data.train(algorithm, privacy, seed))
+                .collect::<Result<Vec<_>, _>>()?;
             row.extend(figures(&metrics));
         }
         rows.push(row);
     }
-    let [first, second] = TUNING_SPLITS;
-    let title = format!("Candidates for settings, on splits {first} and {second} of the mail");
-    match data.first() {
-        Some(data) => report(setting, data, (title, first), rows),
-        None => Ok(Report::default()),
-    }
+    Ok(rows)
 }
 
 fn figures(metrics: &[Metrics]) -> [Cell; 3] {
@@ -100,7 +88,7 @@ fn report(
     (title, split): (String, u64),
     rows: Vec<Vec<Cell>>,
 ) -> Result<Report, StudyError> {
-    let base = settings::training();
+    let base = compared::training();
     let shares = data.shares(1)?;
     let mut sizes: Vec<usize> = shares.iter().map(|share| share.rows.len()).collect();
     sizes.sort_unstable();
@@ -127,6 +115,7 @@ fn report(
             ("held-out mails".into(), data.split.held_out.len().to_string()),
             ("split".into(), split.to_string()),
             ("seeds".into(), setting.seeds.to_string()),
+            ("tokens of a mail".into(), base.sequence_length.to_string()),
             ("local steps".into(), base.local_steps.to_string()),
             ("sampling rate".into(), base.sampling_rate.to_string()),
             ("not in the sum of a round".into(), format!("{DROPPED} clients")),
@@ -160,7 +149,7 @@ struct Data {
 
 impl Data {
     fn load(setting: &Setting<'_>, split: u64) -> Result<Self, StudyError> {
-        let base = settings::training();
+        let base = compared::training();
         let mailbox = Mailbox::open(setting.cache, base.sequence_length, &setting.watch)?;
         let depth: Depth = Model::new(mailbox.encoder().clone(), base)?.depth();
         Ok(Self {

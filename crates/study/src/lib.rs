@@ -116,7 +116,7 @@ impl Study {
             Self::Algorithms => algorithms::run(setting)?,
             Self::AlgorithmSettings => algorithms::tune(setting)?,
         };
-        report.name = self.name().to_owned();
+        self.name().clone_into(&mut report.name);
         report.origin = origin;
         report.seconds = start.elapsed().as_secs_f64();
         Ok(report)

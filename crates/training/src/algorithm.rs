@@ -105,7 +105,7 @@ pub(crate) fn model_part(adapter: &Adapter) -> Result<(Adapter, Layout)> {
 /// SCAFFOLD's memory of one client. As confidential as an unmasked update.
 #[derive(Clone, Default, PartialEq)]
 pub struct Control {
-    /// c_i, `[d]` over the model's coordinates; empty is zero.
+    /// `c_i`, `[d]` over the model's coordinates; empty is zero.
     own: Vec<f32>,
     /// What it becomes if the last update reaches the sum.
     next: Option<Vec<f32>>,
@@ -121,7 +121,7 @@ impl std::fmt::Debug for Control {
 
 impl Control {
     /// Says whether the last update reached the sum: only then is the server's c moved by it, and
-    /// only then may c_i move. Without an unsettled update nothing happens.
+    /// only then may `c_i` move. Without an unsettled update nothing happens.
     pub fn settle(&mut self, counted: bool) {
         if let Some(next) = self.next.take()
             && counted
@@ -184,7 +184,7 @@ pub(crate) struct Correction<'a> {
     start: &'a [f32],
     /// c, empty without SCAFFOLD.
     global: Vec<f32>,
-    /// c_i.
+    /// `c_i`.
     own: Vec<f32>,
 }
 
@@ -266,7 +266,9 @@ impl<'a> Correction<'a> {
             .factor(u64::try_from(examples).unwrap_or(u64::MAX));
         #[allow(clippy::cast_possible_truncation, reason = "updates are f32")]
         let factor = factor as f32;
-        delta.iter_mut().for_each(|value| *value *= factor);
+        for value in &mut delta {
+            *value *= factor;
+        }
         layout.scatter(&mut vector, Role::Model, &delta);
         layout.scatter(&mut vector, Role::Weight, &[factor]);
         Ok(vector)

@@ -104,7 +104,9 @@ pub fn train_federated<R: CryptoRng, F: Fn(u32, usize) -> bool>(
                 "nobody is in the sum of round {round}"
             )));
         }
-        sum.iter_mut().for_each(|s| *s /= f64::from(survivors));
+        for value in &mut sum {
+            *value /= f64::from(survivors);
+        }
         let cohort = Cohort {
             survivors,
             clients: u32::try_from(clients.len()).unwrap_or(u32::MAX),

@@ -50,7 +50,9 @@ impl<'a> Optimizer<'a> {
             GaussianSource::new(rng).fill_f64(&mut noise, std)?;
             sum.iter_mut().zip(&noise).for_each(|(s, n)| *s += n);
         }
-        sum.iter_mut().for_each(|s| *s /= self.divisor);
+        for value in &mut sum {
+            *value /= self.divisor;
+        }
         correction.apply(&mut sum, values)?;
         for ((value, velocity), gradient) in values.iter_mut().zip(&mut self.velocity).zip(&sum) {
             *velocity = self.config.momentum * *velocity + gradient;
