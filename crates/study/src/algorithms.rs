@@ -7,7 +7,7 @@ use std::sync::Arc;
 use undertone_privacy::{Delta, Epsilon};
 use undertone_training::data::{HeldOut, Wanted, deal_out};
 use undertone_training::simulation::{Run, train_federated};
-use undertone_training::{Depth, Features, Metrics, Model, evaluate};
+use undertone_training::{Features, Metrics, Model, evaluate};
 
 use crate::Setting;
 use crate::error::StudyError;
@@ -16,7 +16,7 @@ use crate::report::Report;
 use crate::seeds::generator;
 use crate::settings::{self, CLIENTS, DELTA, ROUNDS, SPLIT, TUNING_SPLITS};
 use crate::table::{Cell, Column, Form, Table};
-use compared::{Algorithm, CANDIDATES, CHOSEN, Privacy};
+use compared::{Algorithm, CANDIDATES, CHOSEN, Privacy, Trained, VARIANTS};
 
 /// The target of private trainings, for one example at [`DELTA`].
 const EPSILON: f64 = 5.0;
@@ -30,12 +30,27 @@ const DROPPED: u32 = 2;
 /// [`StudyError`]: the mail is missing, or training failed.
 pub fn run(setting: &Setting<'_>) -> Result<Report, StudyError> {
     let data = Data::load(setting, SPLIT)?;
-    let rows = measured(setting, &data, &CHOSEN)?;
-    let title = format!(
-        "Federated algorithms, {CLIENTS} unlike clients, {ROUNDS} rounds: without noise, and at \
-         epsilon {EPSILON}"
-    );
-    report(setting, &data, (title, SPLIT), rows)
+    let mut tables = Vec::new();
+    for (algorithms, what) in [
+        (CHOSEN.as_slice(), "Federated algorithms, the head alone"),
+        (
+            VARIANTS.as_slice(),
+            "LoRA in the last layer: which factors are averaged",
+        ),
+    ] {
+        let rows = measured(setting, &data, algorithms)?;
+        let title = format!(
+            "{what}: {CLIENTS} unlike clients, {ROUNDS} rounds, without noise and at epsilon {EPSILON}"
+        );
+        let trained = algorithms
+            .first()
+            .map_or(Trained::Head, |first| first.trained);
+        tables.push(table(setting, &data, (title, SPLIT, trained), rows)?);
+    }
+    Ok(Report {
+        tables,
+        ..Report::default()
+    })
 }
 
 /// How the settings were chosen: every candidate on a split that is not reported.
@@ -47,7 +62,11 @@ pub fn tune(setting: &Setting<'_>) -> Result<Report, StudyError> {
     let data = Data::load(setting, split)?;
     let rows = measured(setting, &data, &CANDIDATES)?;
     let title = format!("Candidates for settings, on split {split} of the mail");
-    report(setting, &data, (title, split), rows)
+    let table = table(setting, &data, (title, split, Trained::Head), rows)?;
+    Ok(Report {
+        tables: vec![table],
+        ..Report::default()
+    })
 }
 
 /// A row for each algorithm.
@@ -82,13 +101,13 @@ fn figures(metrics: &[Metrics]) -> [Cell; 3] {
     ]
 }
 
-fn report(
+fn table(
     setting: &Setting<'_>,
     data: &Data,
-    (title, split): (String, u64),
+    (title, split, trained): (String, u64, Trained),
     rows: Vec<Vec<Cell>>,
-) -> Result<Report, StudyError> {
-    let base = compared::training();
+) -> Result<Table, StudyError> {
+    let base = trained.training();
     let shares = data.shares(1)?;
     let mut sizes: Vec<usize> = shares.iter().map(|share| share.rows.len()).collect();
     sizes.sort_unstable();
@@ -99,15 +118,14 @@ fn report(
         Column::new("algorithm", Form::Text),
         Column::new("settings", Form::Text),
     ];
-    for privacy in [Privacy::None, Privacy::Example] {
-        let of = |what: &str| format!("{what}, {}", privacy.words());
+    for private in ["", "private "] {
         columns.extend([
-            Column::new(of("accuracy, %"), Form::Percent(1)),
-            Column::new(of("AUC"), Form::Number(3)),
-            Column::new(of("loss, nats"), Form::Number(3)),
+            Column::new(format!("{private}accuracy, %"), Form::Percent(1)),
+            Column::new(format!("{private}AUC"), Form::Number(3)),
+            Column::new(format!("{private}loss"), Form::Number(3)),
         ]);
     }
-    let table = Table {
+    Ok(Table {
         title,
         settings: vec![
             ("mails of the clients (seed 1)".into(), format!("{sizes:?}")),
@@ -128,39 +146,42 @@ fn report(
                  mail of a client that trains in every round (example level, add-or-remove-one, RDP \
                  of the Poisson-subsampled Gaussian). Clients' numbers of mails are not covered."
             ),
-            "Mean ± standard deviation over seeds, which deal the mail out anew and drive sampling, \
+            "Loss is the mean cross-entropy in nats. Mean ± standard deviation over seeds, which deal the mail out anew and drive sampling, \
              noise and drop-outs. Trained in one process, in the clear, by the functions that the \
              service and its clients call."
                 .into(),
         ],
-    };
-    Ok(Report {
-        tables: vec![table],
-        ..Report::default()
     })
 }
 
 /// All mail, ready to be dealt out.
 struct Data {
     mailbox: Mailbox,
-    features: Features,
+    /// Below the last layer.
+    below: Features,
+    /// Sentence vectors.
+    pooled: Features,
     split: HeldOut,
 }
 
 impl Data {
     fn load(setting: &Setting<'_>, split: u64) -> Result<Self, StudyError> {
-        let base = compared::training();
+        let base = Trained::Lora.training();
         let mailbox = Mailbox::open(setting.cache, base.sequence_length, &setting.watch)?;
-        let depth: Depth = Model::new(mailbox.encoder().clone(), base)?.depth();
+        let depth = Model::new(mailbox.encoder().clone(), base)?.depth();
+        let below = mailbox.features(depth, &setting.watch)?;
+        setting.begin("sentence vectors of the untouched model");
+        let pooled = below.pooled(mailbox.encoder(), |done, of| setting.at(done, of))?;
         Ok(Self {
-            features: mailbox.features(depth, &setting.watch)?,
+            below,
+            pooled,
             split: mailbox.split(split),
             mailbox,
         })
     }
 
-    /// Shares of 1, 2, 4 or 8 parts, and in each size as many clients with hardly any spam as with
-    /// hardly anything else.
+    /// Shares of 1, 2, 4 or 8 parts; of the three clients of each size one has mostly spam, and the
+    /// others hardly any.
     fn shares(&self, seed: u64) -> Result<Vec<undertone_training::data::ClientShare>, StudyError> {
         let wanted: Vec<Wanted> = (0..CLIENTS)
             .map(|client| Wanted {
@@ -180,7 +201,11 @@ impl Data {
         seed: u64,
     ) -> Result<Metrics, StudyError> {
         let shares = self.shares(seed)?;
-        let cut = Cut::new(&self.features, &shares, &self.split.held_out)?;
+        let features = match algorithm.trained {
+            Trained::Head => &self.pooled,
+            Trained::Lora => &self.below,
+        };
+        let cut = Cut::new(features, &shares, &self.split.held_out)?;
         let largest = shares
             .iter()
             .map(|share| share.rows.len())
