@@ -168,6 +168,7 @@ fn definition(roster: Roster) -> TaskDefinition {
             bits: 20,
             server_optimizer: ServerOptimizer::default(),
             deadlines_ms: [1000; 5],
+            budget: None,
         },
         adapter: Adapter::new(tensors).expect("an adapter"),
     }

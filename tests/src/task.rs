@@ -141,6 +141,7 @@ impl Task {
             bits: 24,
             server_optimizer: ServerOptimizer::default(),
             deadlines_ms: [60_000; 5],
+            budget: None,
         };
         adjust(&mut settings);
         let corrupt = settings.graph.corrupt;

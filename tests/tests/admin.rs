@@ -10,6 +10,8 @@
 
 #[path = "admin/enrolment.rs"]
 mod enrolment;
+#[path = "admin/privacy.rs"]
+mod privacy;
 #[path = "admin/retention.rs"]
 mod retention;
 #[path = "admin/tasks.rs"]
@@ -185,6 +187,9 @@ on_both! {
     tasks::tokens_are_kept_to;
     tasks::controlled_while_a_round_runs;
     enrolment::enrolled;
+    privacy::a_task_stops_at_its_budget;
+    privacy::a_client_holds_to_its_budget;
+    privacy::meaningless_settings_are_refused;
     retention::old_rounds_are_erased_and_the_task_goes_on;
 }
 

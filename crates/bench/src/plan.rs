@@ -195,6 +195,7 @@ impl Plan {
                 bits: self.bits,
                 server_optimizer: ServerOptimizer::default(),
                 deadlines_ms: [DEADLINE_MS; 5],
+                budget: None,
             },
             adapter: Adapter::new(BTreeMap::from([("w".to_owned(), tensor)]))?,
         };

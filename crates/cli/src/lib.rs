@@ -3,6 +3,7 @@
 mod account;
 mod admin;
 mod audit;
+mod auditor;
 mod authority;
 mod bench;
 mod demo;
@@ -78,6 +79,8 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::AuditCommand),
     #[command(subcommand)]
+    Report(auditor::ReportCommand),
+    #[command(subcommand)]
     Roster(roster::RosterCommand),
     #[command(subcommand)]
     Identity(identity::IdentityCommand),
@@ -109,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Authority(command) => authority::run(command, &mut out),
         Command::Enrol(command) => enrol::run(command, &mut out),
         Command::Audit(command) => audit::run(command, &mut out),
+        Command::Report(command) => auditor::run(command, &mut out),
         Command::Roster(command) => roster::run(command, &mut out),
         Command::Identity(command) => identity::run(command, &mut out),
         Command::Account(args) => account::run(args, &mut out).map_err(CliError::from),

@@ -119,6 +119,9 @@ task.toml, with the values of a small task:
   # Admit as many as are needed for 10 survivors, by the drop-outs seen; let deadlines follow the
   # latencies seen; leave a client out for an hour after a round that took its input:
   # schedule = { survivors = 10, adapt_deadlines = true, min_interval_ms = 3600000 }
+  # What all rounds together may cost a client that is in each of them. A plan that costs more is
+  # refused, and told what would fit; with beyond = \"stop\" the task stops before it would cost more:
+  # budget = { epsilon = 6.0, delta = 1e-5, unit = \"example\", beyond = \"refuse\" }
 
   [mechanism]
   update_clip = 4.0
@@ -208,8 +211,13 @@ pub(crate) fn run(command: &TaskCommand, out: &mut impl Write) -> Result<(), Cli
 
 async fn create(args: &CreateArgs, out: &mut impl Write) -> Result<(), CliError> {
     let text = fs::read_to_string(&args.settings).map_err(CliError::read(&args.settings))?;
-    let file: SettingsFile = toml::from_str(&text)
-        .map_err(|e| CliError::Input(format!("{}: {e}", args.settings.display())))?;
+    let file: SettingsFile = toml::from_str(&text).map_err(|e| {
+        // One line, as all errors: where, and what.
+        let before = e.span().and_then(|span| text.get(..span.start));
+        let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+        let (path, what) = (args.settings.display(), e.message());
+        CliError::Input(format!("{path}, line {line}: {what}"))
+    })?;
     file.training.validate()?;
     let admin: AdminClient = args.admin.client()?;
     let adapter = match (&args.adapter, &args.model) {

@@ -58,6 +58,10 @@ pub struct TaskInfo {
     pub rounds_ended: u32,
     /// How many it will have.
     pub rounds_total: u32,
+    /// Why no further round comes, once the task has ended: `finished`, `cancelled`, or `exhausted`
+    /// where the service's own privacy budget for the task covers none.
+    #[serde(default)]
+    pub ended: Option<String>,
 }
 
 /// Whether a task has ended.

@@ -9,7 +9,7 @@ use crate::error::PrivacyError;
 use crate::units::{Delta, Epsilon};
 
 /// Whose presence the guarantee hides.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PrivacyUnit {
     /// One training example (one mail, one record).

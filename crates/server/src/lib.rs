@@ -12,7 +12,8 @@
 //! | how a round is planned | [`schedule`] |
 //! | how a phase is rebuilt after a restart | [`phases`] |
 //! | the running service | [`app`] |
-//! | what happened, for those who look later | [`audit`] |
+//! | what a task's rounds may cost in privacy | [`budget`] |
+//! | what happened, for those who look later | [`audit`]; of privacy, for an auditor, [`report`] |
 //! | what is not kept for ever | [`retention`] |
 //! | what an operator can set | [`config`] |
 //! | what an operator sees | [`telemetry`], and `page` in a browser |
@@ -26,6 +27,7 @@ mod api;
 pub mod app;
 pub mod audit;
 pub mod auth;
+pub mod budget;
 pub mod config;
 mod downloads;
 pub mod driver;
@@ -34,6 +36,7 @@ pub mod net;
 mod page;
 pub mod phases;
 pub mod problem;
+pub mod report;
 pub mod retention;
 pub mod schedule;
 pub mod store;

@@ -76,6 +76,10 @@ impl TaskDefinition {
         mechanism.validate()?;
         let client_level = promise::cost(&mechanism, PrivacyUnit::Client).is_ok();
         layout(&self.adapter)?.check_promise(client_level)?;
+        if let Some(budget) = &settings.budget {
+            let clients = u64::try_from(members).unwrap_or(u64::MAX);
+            budget.check(&mechanism, settings.rounds, clients)?;
+        }
         encoding(&mechanism, settings)?;
         let task = NewTask {
             id: self.roster.task(),

@@ -56,6 +56,7 @@ impl Settings {
             bits: 32,
             server_optimizer: ServerOptimizer::default(),
             deadlines_ms: [TRAINING_MS, PHASE_MS, PHASE_MS, PHASE_MS, PHASE_MS],
+            budget: None,
         };
         Ok(Self {
             rounds,

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use undertone_client::admin::{Round, RoundDetail};
+use undertone_privacy::Epsilon;
 use undertone_protocol::id::RosterIndex;
 
 use super::One;
@@ -44,6 +45,16 @@ pub(super) async fn task(one: &One, out: &mut impl Write) -> Result<(), CliError
     writeln!(out, "task       {}", task.task)?;
     writeln!(out, "made       {}", away(task.created_at_ms))?;
     writeln!(out, "adapter    {}", task.model)?;
+    if let Some(budget) = &detail.budget {
+        let spent = budget.spent.and_then(|spent| Epsilon::new(spent).ok());
+        let spent = spent.map_or_else(|| "more than anything bounds".to_owned(), |e| e.to_string());
+        writeln!(
+            out,
+            "budget     epsilon {} at delta {:e} for each {}; {spent} is spent, in {} of the {} \
+             rounds that it covers",
+            budget.epsilon, budget.delta, budget.unit, budget.rounds_taken, budget.rounds_covered
+        )?;
+    }
     writeln!(out, "settings   {}", detail.settings)?;
     writeln!(out, "mechanism  {}", detail.mechanism)?;
     writeln!(out, "training   {}", detail.training)?;

@@ -3,6 +3,7 @@
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use undertone_privacy::PrivacyUnit;
 use undertone_protocol::adapter::Adapter;
 use undertone_protocol::id::{ModelDigest, TaskId};
 use undertone_protocol::roster::Roster;
@@ -22,6 +23,8 @@ pub enum TaskState {
     Finished,
     /// No round is opened any more.
     Cancelled,
+    /// Its privacy budget covers no further round: none is opened any more.
+    Exhausted,
 }
 
 impl TaskState {
@@ -32,6 +35,7 @@ impl TaskState {
             Self::Paused => "paused",
             Self::Finished => "finished",
             Self::Cancelled => "cancelled",
+            Self::Exhausted => "exhausted",
         }
     }
 }
@@ -69,6 +73,26 @@ pub struct TaskDetail {
     pub mechanism: serde_json::Value,
     /// What clients train.
     pub training: serde_json::Value,
+    /// The task's privacy budget, if it has one, and what is left of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<TaskBudget>,
+}
+
+/// The privacy budget of a task, and what is left of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskBudget {
+    /// Whose presence is hidden.
+    pub unit: PrivacyUnit,
+    /// The most epsilon over all rounds.
+    pub epsilon: f64,
+    /// The delta of that.
+    pub delta: f64,
+    /// Epsilon of the rounds so far in which inputs were taken; none where nothing bounds it.
+    pub spent: Option<f64>,
+    /// In how many rounds inputs were taken.
+    pub rounds_taken: u64,
+    /// In how many they may be.
+    pub rounds_covered: u64,
 }
 
 /// What a new task is made of.
@@ -161,6 +185,15 @@ impl AdminClient {
     /// [`ClientError::Request`].
     pub async fn task(&self, task: TaskId) -> Result<TaskDetail> {
         self.get("the task", format!("admin/v1/tasks/{task}")).await
+    }
+
+    /// What can be shown to an auditor of a task's privacy: the service's report, as it stands.
+    ///
+    /// # Errors
+    /// [`ClientError::Request`].
+    pub async fn privacy_report(&self, task: TaskId) -> Result<serde_json::Value> {
+        let path = format!("admin/v1/tasks/{task}/privacy");
+        self.get("the privacy report", path).await
     }
 
     /// Opens no further round until [`resume`](Self::resume).

@@ -16,7 +16,7 @@ use super::poll::{self, Glance};
 use super::{Id, Path, binary, parse};
 use crate::app::App;
 use crate::problem::{Problem, ProblemKind};
-use crate::store::{Store, StoreError, TaskRecord, TaskStatus};
+use crate::store::{Store, StoreError, TaskRecord, TaskState, TaskStatus};
 use crate::watch::Snapshot;
 use undertone_protocol::id::{RoundId, TaskId};
 
@@ -30,6 +30,10 @@ pub(super) struct TaskJson {
     rounds_ended: u32,
     rounds_total: u32,
     model: String,
+    /// Why no further round comes, where the status is `finished`: `finished`, `cancelled`, or
+    /// `exhausted`, where the task's privacy budget covers none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<TaskState>,
 }
 
 /// One task.
@@ -44,6 +48,7 @@ pub(super) async fn show<S: Store>(
 ) -> Result<Json<TaskJson>, Problem> {
     let task = find(&app, &id).await?;
     let status = status(&task);
+    let ended = Some(task.state()).filter(|state| state.is_over());
     Ok(Json(TaskJson {
         task: task.id.to_string(),
         name: task.name,
@@ -51,10 +56,11 @@ pub(super) async fn show<S: Store>(
         rounds_ended: task.rounds_ended,
         rounds_total: task.settings.rounds,
         model: task.model.to_string(),
+        ended,
     }))
 }
 
-/// For a client, a task that was cancelled has ended like any other.
+/// For a client, a task that was cancelled, or stopped at its budget, has ended like any other.
 fn status(task: &TaskRecord) -> TaskStatus {
     if task.state().is_over() {
         TaskStatus::Finished

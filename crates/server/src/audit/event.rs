@@ -16,6 +16,7 @@ use undertone_protocol::id::{
 use undertone_protocol::keys::IdentityPublicKey;
 
 use super::canonical::{Decimal, Hex};
+use super::spend::UnitCost;
 
 /// Who did it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -236,6 +237,15 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         reason: Option<String>,
     },
+    /// The task's budget covers no further round: none is opened any more.
+    BudgetExhausted {
+        /// In how many rounds inputs were taken.
+        rounds: u64,
+        /// The budget, as in the task's settings.
+        budget: serde_json::Value,
+        /// What these rounds cost.
+        guarantee: Guarantee,
+    },
     /// The last round has ended.
     TaskFinished {
         /// How many rounds there were.
@@ -320,6 +330,15 @@ pub enum Event {
         rounds: u64,
         /// What can be said of them.
         guarantee: Guarantee,
+        /// How many sums of the task were published, this round's included.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        sums: Option<u64>,
+        /// Digest of the mechanism.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        mechanism: Option<Hex<MechanismDigest>>,
+        /// What one round costs, at each unit at which the mechanism promises anything.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        costs: Vec<UnitCost>,
     },
     /// Messages that were refused since the last such entry.
     MessagesRefused {

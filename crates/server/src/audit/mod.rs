@@ -13,7 +13,7 @@
 //! |---|---|
 //! | what an entry says | `event` |
 //! | its bytes | [`canonical`] |
-//! | what a round cost in privacy | `spend` |
+//! | what a round cost in privacy, and whether it adds up | `spend`, `spending` |
 //! | the log as a file, from the database, and its check | `export`, [`read`], `verify` |
 //! | what was refused, counted | `refusals` |
 //! | the key, and signed heads | `signer`, `auditor` |
@@ -28,6 +28,7 @@ pub mod read;
 pub(crate) mod refusals;
 mod signer;
 pub(crate) mod spend;
+mod spending;
 mod verify;
 
 pub(crate) use auditor::{Auditor, signed_head, start};
@@ -38,5 +39,6 @@ pub use event::{
 };
 pub use export::Record;
 pub use signer::{SignedHeadJson, key, sign};
+pub use spend::UnitCost;
 pub use undertone_protocol::audit::{Chain, Head};
 pub use verify::{ChainReport, Fault, Verifier};

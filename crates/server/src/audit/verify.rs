@@ -1,4 +1,5 @@
-//! Checking a log: that nothing in it was changed, moved, left out or cut off.
+//! Checking a log: that nothing in it was changed, moved, left out or cut off, and that what it says
+//! of privacy adds up.
 //!
 //! What it cannot show is a log that was written anew as a whole with the service's own key. For
 //! that, compare with a head that someone remembers.
@@ -14,6 +15,7 @@ use undertone_protocol::keys::IdentityPublicKey;
 
 use super::canonical::{self, Hex};
 use super::export::Record;
+use super::spending::Spending;
 use crate::store::AuditEntry;
 
 /// The first thing that is wrong with a log.
@@ -69,6 +71,8 @@ pub struct Verifier {
     expected: Option<Vec<Chain>>,
     complete: bool,
     open: Option<(Chain, Follower)>,
+    /// What the open chain says of spends.
+    spending: Spending,
     /// Tasks that the service's chain tells of.
     tasks: BTreeSet<String>,
     reports: Vec<ChainReport>,
@@ -126,6 +130,7 @@ impl Verifier {
                 return Err(Fault::Order(text));
             }
             self.open = Some((chain, Follower::start(chain)));
+            self.spending = Spending::default();
         }
         match &mut self.open {
             Some((open, follower)) if *open == chain => Ok(follower),
@@ -166,6 +171,9 @@ impl Verifier {
                 "someone remembers it with digest {}, here it is {}: history was rewritten",
                 remembered.digest, head.digest
             )));
+        }
+        if chain != Chain::Service {
+            self.spending.take(&content["event"]).map_err(fault)?;
         }
         if chain == Chain::Service && content["event"]["kind"] == "task-created" {
             self.tasks

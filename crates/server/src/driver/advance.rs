@@ -10,7 +10,7 @@ use super::open;
 use crate::app::App;
 use crate::error::ServerError;
 use crate::phases::{self, Phase};
-use crate::store::{RoundRecord, RoundState, Store, TaskControl, TaskStatus, chunk_count};
+use crate::store::{RoundRecord, RoundState, Store, TaskState, TaskStatus, chunk_count};
 use crate::telemetry;
 
 /// Moves a task as far as it goes now. Returns how long its open phase still has.
@@ -25,7 +25,7 @@ pub(super) async fn task<S: Store>(
         return Ok(None);
     }
     let Some(round) = app.store().open_round_of(task.id).await? else {
-        if task.control == TaskControl::Run {
+        if task.state() == TaskState::Running {
             open::round(app, &task).await?;
         }
         return Ok(None);

@@ -5,15 +5,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use maud::{Markup, PreEscaped, html};
-use undertone_privacy::{Delta, Epsilon};
+use undertone_privacy::{Delta, Epsilon, PrivacyUnit, Promise, Releases, Says};
 use undertone_protocol::id::MechanismDigest;
 
 use super::table;
 use super::words::counted;
-use crate::audit::{Guarantee, spend};
+use crate::audit::Guarantee;
+use crate::audit::spend::{self, Terms};
+use crate::budget::TaskBudget;
 use crate::error::ServerError;
 use crate::problem::Problem;
-use crate::store::{RoundSummary, TaskOverview, TaskRecord};
+use crate::store::{RoundStanding, RoundSummary, TaskOverview, TaskRecord};
 use undertone_plot::{Colour, OverRounds, Series};
 
 /// How many points the plot has at most, beside the last.
@@ -27,42 +29,54 @@ const REMEMBERED: usize = 4096;
 
 /// Figures that were computed, by mechanism and number of rounds: each takes a millisecond or so.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Accounts(Arc<Mutex<HashMap<(MechanismDigest, u64), Guarantee>>>);
+pub(super) struct Accounts(Arc<Mutex<HashMap<Account, Guarantee>>>);
+
+/// What a figure is about: the mechanism, the number of rounds, the unit, and the bits of δ.
+type Account = (MechanismDigest, u64, PrivacyUnit, u64);
 
 impl Accounts {
     /// What can be said after so many rounds in which inputs were taken, for each number given.
     async fn after(
         &self,
         mechanism: &[u8],
+        terms: Terms,
         rounds: Vec<u64>,
     ) -> Result<Vec<Guarantee>, ServerError> {
         let (accounts, mechanism) = (self.clone(), mechanism.to_vec());
         let compute = move || {
             let digest = MechanismDigest::of(&mechanism);
-            let of = |count| accounts.one(digest, &mechanism, count);
+            let of = |count| accounts.one(digest, &mechanism, terms, count);
             rounds.into_iter().map(of).collect()
         };
         Ok(tokio::task::spawn_blocking(compute).await?)
     }
 
-    fn one(&self, digest: MechanismDigest, mechanism: &[u8], rounds: u64) -> Guarantee {
+    fn one(
+        &self,
+        digest: MechanismDigest,
+        mechanism: &[u8],
+        terms: Terms,
+        rounds: u64,
+    ) -> Guarantee {
         let locked = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = locked().get(&(digest, rounds)) {
+        let account = (digest, rounds, terms.unit, terms.delta.to_bits());
+        if let Some(known) = locked().get(&account) {
             return known.clone();
         }
-        let guarantee = spend::guarantee(mechanism, rounds);
+        let guarantee = spend::guarantee(mechanism, rounds, terms);
         let mut known = locked();
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        known.insert((digest, rounds), guarantee.clone());
+        known.insert(account, guarantee.clone());
         guarantee
     }
 
     /// What the rounds of a task cost so far, and will have cost.
     pub(super) async fn sum(&self, task: &TaskOverview) -> Result<Sum, Problem> {
         let all = u64::from(task.task.rounds_total);
-        let figures = self.after(&task.mechanism, vec![task.releases, all]);
+        let terms = Terms::of(&task.settings);
+        let figures = self.after(&task.mechanism, terms, vec![task.releases, all]);
         Ok(match figures.await?.as_slice() {
             [now, end] if task.releases > 0 => Sum {
                 spent: epsilon(now),
@@ -102,6 +116,10 @@ pub(super) struct Budget {
     rounds: u32,
     /// Round, and epsilon after it.
     course: Vec<(u32, f64)>,
+    /// What all rounds may cost, if that was set.
+    budget: Option<TaskBudget>,
+    /// For whom something is promised, and for whom nothing.
+    promises: Vec<Promise>,
 }
 
 impl Budget {
@@ -117,7 +135,8 @@ impl Budget {
         let shown: Vec<(u32, u64)> = thinned(&course);
         let mut wanted: Vec<u64> = shown.iter().map(|point| point.1).collect();
         wanted.extend([taken, rounds.into()]);
-        let mut figures = accounts.after(&task.mechanism, wanted).await?;
+        let terms = Terms::of(&task.settings);
+        let mut figures = accounts.after(&task.mechanism, terms, wanted).await?;
         let none = || Guarantee::None {
             reason: "nothing was computed".to_owned(),
         };
@@ -131,12 +150,22 @@ impl Budget {
             };
             spent.map(|spent| (point.0, spent))
         });
+        let finished = |round: &&RoundSummary| round.standing == RoundStanding::Finished;
+        let seen = Releases {
+            inputs: taken,
+            sums: u64::try_from(ended.iter().filter(finished).count()).unwrap_or(u64::MAX),
+        };
+        let mechanism = task.mechanism.clone();
+        let compute = move || spend::promised(&mechanism, seen, terms);
+        let promises = tokio::task::spawn_blocking(compute).await;
         Ok(Self {
             course: course.collect(),
             now,
             end,
             releases: taken,
             rounds,
+            budget: task.settings.budget,
+            promises: promises.map_err(ServerError::from)?,
         })
     }
 
@@ -152,6 +181,35 @@ impl Budget {
                     (self.figures())
                     (self.plot())
                     (self.meaning())
+                }
+            }
+            (self.apart())
+        }
+    }
+
+    /// The four promises, each for itself.
+    fn apart(&self) -> Markup {
+        let row = |promise: &Promise| {
+            let (unit, view) = (promise.unit.to_string(), promise.view.to_string());
+            let said = match &promise.says {
+                Says::DifferentialPrivacy { rounds: 0, .. } => "nothing was seen yet".to_owned(),
+                Says::DifferentialPrivacy { rounds, total, .. } => {
+                    format!("\u{3b5} {total} after {}", counted(*rounds, "round"))
+                }
+                Says::Nothing { reason } => format!("nothing is promised: {reason}"),
+            };
+            html! {
+                (table::head(&html! { "Each " (unit) }))
+                (table::text("Against", &view))
+                (table::text("So far", &said))
+            }
+        };
+        let rows: Vec<Markup> = self.promises.iter().map(row).collect();
+        html! {
+            @if !rows.is_empty() {
+                details {
+                    summary { "For whom, and against whom" }
+                    (table::table("Promises", &["Hidden", "Against", "So far"], &rows))
                 }
             }
         }
@@ -177,6 +235,12 @@ impl Budget {
                 div {
                     dt { "At the end" }
                     dd { b { (shown(planned)) } span { "\u{3b5} after all " (counted(rounds, "round")) } }
+                }
+                @if let Some(budget) = &self.budget {
+                    div {
+                        dt { "Budget" }
+                        dd { b { (budget.epsilon) } span { "\u{3b5}; the task stops before it is passed" } }
+                    }
                 }
                 @if let Guarantee::DifferentialPrivacy { round, total, .. } = &self.end {
                     div {

@@ -30,7 +30,7 @@ impl Action {
         match state {
             TaskState::Running => &[Self::Pause, Self::Cancel],
             TaskState::Paused => &[Self::Resume, Self::Cancel],
-            TaskState::Finished | TaskState::Cancelled => &[],
+            TaskState::Finished | TaskState::Cancelled | TaskState::Exhausted => &[],
         }
     }
 

@@ -40,6 +40,7 @@ pub(super) fn title(event: &Event) -> &'static str {
         Event::RoundFailed { .. } => "Round failed",
         Event::ClientBarred { .. } => "Client barred",
         Event::PrivacySpent { .. } => "Privacy spent",
+        Event::BudgetExhausted { .. } => "Budget exhausted",
         Event::MessagesRefused { .. } => "Requests refused",
         Event::Admin { .. } => "Administrator's request",
         Event::TokenMade { .. } => "Token made",
@@ -97,6 +98,7 @@ pub(super) fn details(event: &Event) -> String {
         Event::RoundFinished { .. }
         | Event::RoundFailed { .. }
         | Event::PrivacySpent { .. }
+        | Event::BudgetExhausted { .. }
         | Event::MessagesRefused { .. } => of_round(event),
     }
 }
@@ -126,6 +128,12 @@ fn of_round(event: &Event) -> String {
             guarantee,
             ..
         } => spent(*revealed, *clients, guarantee),
+        Event::BudgetExhausted {
+            rounds, guarantee, ..
+        } => {
+            let rounds = counted(*rounds, "round");
+            format!("after {rounds} with inputs; {}", figure(guarantee))
+        }
         Event::MessagesRefused {
             refused, others, ..
         } => refusals(refused, *others),
@@ -148,15 +156,19 @@ fn spent(revealed: Revealed, clients: u32, guarantee: &Guarantee) -> String {
         Revealed::UnmaskShares => "shares were taken, no sum was published",
         Revealed::Sum => "the sum was published",
     };
-    let figure = match guarantee {
+    let (clients, figure) = (counted(clients, "client"), figure(guarantee));
+    format!("{left}, of {clients}; {figure}")
+}
+
+fn figure(guarantee: &Guarantee) -> String {
+    match guarantee {
         Guarantee::None { reason } => format!("no guarantee: {reason}"),
         Guarantee::DifferentialPrivacy { total, .. } => format!(
             "\u{3b5} {} at \u{3b4} {:e} so far",
             budget::shown(total.epsilon.0),
             total.delta.0
         ),
-    };
-    format!("{left}, of {}; {figure}", counted(clients, "client"))
+    }
 }
 
 fn refusals(refused: &[Refusal], others: u64) -> String {

@@ -34,7 +34,7 @@ mod table;
 mod task;
 mod tasks;
 mod view;
-mod words;
+pub(crate) mod words;
 
 use std::sync::Arc;
 

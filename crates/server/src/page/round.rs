@@ -62,6 +62,7 @@ pub(super) fn headline(view: &TaskView) -> Markup {
                 TaskState::Paused => "The task is paused.",
                 TaskState::Finished => "All rounds have ended.",
                 TaskState::Cancelled => "The task was cancelled.",
+                TaskState::Exhausted => "The task was stopped: its privacy budget covers no further round.",
             })
         }
     }

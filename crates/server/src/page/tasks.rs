@@ -151,7 +151,7 @@ pub(super) fn state(state: TaskState) -> Markup {
         TaskState::Running => "good",
         TaskState::Paused => "held",
         TaskState::Finished => "done",
-        TaskState::Cancelled => "bad",
+        TaskState::Cancelled | TaskState::Exhausted => "bad",
     };
     html! { span class={ "badge " (class) } { (state.text()) } }
 }

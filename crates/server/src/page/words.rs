@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 /// A time of day, in UTC: `2026-11-28 13:25:02`. The calendar is the proleptic Gregorian one
 /// (Howard Hinnant, "chrono-compatible low-level date algorithms", `civil_from_days`).
-pub(super) fn utc(ms: u64) -> String {
+pub(crate) fn utc(ms: u64) -> String {
     let seconds = ms / 1000;
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let shifted = days + 719_468;
@@ -26,7 +26,7 @@ pub(super) fn utc(ms: u64) -> String {
 }
 
 /// A time as an element that programs read too.
-pub(super) fn time(ms: u64) -> Markup {
+pub(crate) fn time(ms: u64) -> Markup {
     let text = utc(ms);
     let machine = text.replacen(' ', "T", 1) + "Z";
     html! { time datetime=(machine) { (text) " UTC" } }
@@ -52,7 +52,7 @@ pub(super) fn span(ms: u64) -> String {
 }
 
 /// So many of a thing: `1 client`, `3 clients`.
-pub(super) fn counted(count: impl Into<u64>, thing: &str) -> String {
+pub(crate) fn counted(count: impl Into<u64>, thing: &str) -> String {
     match count.into() {
         1 => format!("1 {thing}"),
         count => format!("{count} {thing}s"),

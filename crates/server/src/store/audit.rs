@@ -5,11 +5,11 @@
 //! the order in which their transactions commit.
 
 use undertone_protocol::audit::{self, Chain, Follower, Head};
-use undertone_protocol::id::{Digest, RoundId, TaskId};
+use undertone_protocol::id::{Digest, MechanismDigest, RoundId, TaskId};
 use undertone_protocol::keys::Secret32;
 use zeroize::Zeroizing;
 
-use super::columns::{corrupt, digest, number, signed};
+use super::columns::{corrupt, digest, json, number, signed};
 use super::session::{Pools, Session, locking};
 use super::{AuditEntry, Result, StoreError};
 use crate::audit::{Actor, Content, Event, Revealed, canonical, spend};
@@ -200,12 +200,17 @@ pub(super) async fn append_spend(
     clients: u32,
 ) -> Result<()> {
     let row = session
-        .query("SELECT mechanism FROM tasks WHERE id = $1")
+        .query(
+            "SELECT mechanism, settings, (SELECT count(*) FROM rounds WHERE rounds.task = tasks.id \
+                 AND rounds.state = 'finished') AS sums FROM tasks WHERE id = $1",
+        )
         .bind(task.as_bytes().as_slice())
         .row()
         .await?
         .ok_or_else(|| StoreError::Missing(format!("task {task}")))?;
     let mechanism: Vec<u8> = row.get("mechanism")?;
+    let terms = spend::Terms::of(&json(&row, "settings")?);
+    let sums = number(&row, "sums")?;
     let more = i64::from(revealed != Revealed::Nothing);
     session
         .query(
@@ -227,7 +232,10 @@ pub(super) async fn append_spend(
         revealed,
         clients,
         rounds,
-        guarantee: spend::guarantee(&mechanism, rounds),
+        guarantee: spend::guarantee(&mechanism, rounds, terms),
+        sums: Some(sums),
+        mechanism: Some(canonical::Hex(MechanismDigest::of(&mechanism))),
+        costs: spend::costs(&mechanism).map_err(corrupt)?,
     };
     append(session, Chain::Task(task), &Actor::current(), &event).await?;
     Ok(())

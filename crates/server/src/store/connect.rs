@@ -48,6 +48,10 @@ const POSTGRES: &[(i64, &str)] = &[
         11,
         include_str!("../../../../migrations/postgres/0011_server_optimizers.sql"),
     ),
+    (
+        12,
+        include_str!("../../../../migrations/postgres/0012_task_budgets.sql"),
+    ),
 ];
 const SQLITE: &[(i64, &str)] = &[
     (
@@ -81,6 +85,10 @@ const SQLITE: &[(i64, &str)] = &[
     (
         11,
         include_str!("../../../../migrations/sqlite/0011_server_optimizers.sql"),
+    ),
+    (
+        12,
+        include_str!("../../../../migrations/sqlite/0012_task_budgets.sql"),
     ),
 ];
 

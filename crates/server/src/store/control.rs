@@ -5,6 +5,7 @@ use undertone_protocol::id::{RoundId, TaskId};
 
 use super::columns::{corrupt, digest, phase};
 use super::session::{Pools, Row, Session, locking};
+use super::tokens::time;
 use super::{Actor, Outcome, Result, Signal, StoreError, audit, rounds};
 use crate::audit::{Chain, Event};
 
@@ -41,6 +42,8 @@ pub enum ControlOutcome {
     Finished,
     /// It was cancelled, which is for ever: nothing changed.
     Cancelled,
+    /// Its privacy budget covers no further round: nothing changed.
+    Exhausted,
 }
 
 /// The control of a task by its name in the database.
@@ -63,7 +66,7 @@ pub(super) async fn set(
     let mut session = pools.begin().await?;
     let row = locking!(
         session,
-        "SELECT status, control FROM tasks WHERE id = $1",
+        "SELECT status, control, exhausted_at FROM tasks WHERE id = $1",
         "FOR UPDATE"
     )
     .bind(task.as_bytes().as_slice())
@@ -79,6 +82,9 @@ pub(super) async fn set(
     }
     if row.get::<&str, _>("status")? == "finished" {
         return Ok(ControlOutcome::Finished);
+    }
+    if time(&row, "exhausted_at")?.is_some() {
+        return Ok(ControlOutcome::Exhausted);
     }
     session
         .query("UPDATE tasks SET control = $2 WHERE id = $1")

@@ -91,7 +91,7 @@ pub(super) async fn renew(pools: &Pools, owner: ReplicaId, lease_ms: u64) -> Res
         .query(
             "INSERT INTO leases (task, owner, expires_at) \
              SELECT id, $1, $2 FROM tasks WHERE status = 'running' AND control <> 'cancelled' \
-             AND NOT EXISTS (SELECT 1 FROM leases WHERE task = id) ORDER BY id \
+             AND exhausted_at IS NULL AND NOT EXISTS (SELECT 1 FROM leases WHERE task = id) ORDER BY id \
              ON CONFLICT (task) DO NOTHING",
         )
         .bind(owner.0)
@@ -102,7 +102,8 @@ pub(super) async fn renew(pools: &Pools, owner: ReplicaId, lease_ms: u64) -> Res
     session
         .query(
             "DELETE FROM leases WHERE owner = $1 AND task IN \
-             (SELECT id FROM tasks WHERE status = 'finished' OR control = 'cancelled')",
+             (SELECT id FROM tasks WHERE status = 'finished' OR control = 'cancelled' \
+              OR exhausted_at IS NOT NULL)",
         )
         .bind(owner.0)
         .execute()

@@ -100,7 +100,8 @@ pub(super) async fn tasks(pools: &Pools, after: u64, limit: u32) -> Result<Vec<T
     let mut session = pools.read().await?;
     let rows = session
         .query(
-            "SELECT made, id, name, model, status, control, rounds, rounds_ended, created_at \
+            "SELECT made, id, name, model, status, control, exhausted_at, rounds, rounds_ended, \
+                 created_at \
              FROM tasks WHERE made > $1 ORDER BY made LIMIT $2",
         )
         .bind(signed(after))
@@ -116,19 +117,27 @@ pub(super) fn task(row: &Row) -> Result<TaskSummary> {
         id: digest(row, "id")?,
         name: row.get("name")?,
         model: digest(row, "model")?,
-        state: state(tasks::status(row)?, control::control(row)?),
+        state: state_of(row)?,
         rounds_ended: number(row, "rounds_ended")?,
         rounds_total: number(row, "rounds")?,
         created_at: number(row, "created_at")?,
     })
 }
 
+/// Where the task of a row stands.
+pub(super) fn state_of(row: &Row) -> Result<TaskState> {
+    let exhausted = time(row, "exhausted_at")?.is_some();
+    let (status, control) = (tasks::status(row)?, control::control(row)?);
+    Ok(state(status, control, exhausted))
+}
+
 /// Where a task stands, from what is left and what is wished. A task that was cancelled in its
-/// last round counts as cancelled.
-pub(super) fn state(status: super::TaskStatus, control: TaskControl) -> TaskState {
+/// last round counts as cancelled, and one whose last round used its budget up as finished.
+pub(super) fn state(status: super::TaskStatus, control: TaskControl, exhausted: bool) -> TaskState {
     match (control, status) {
         (TaskControl::Cancelled, _) => TaskState::Cancelled,
         (_, super::TaskStatus::Finished) => TaskState::Finished,
+        _ if exhausted => TaskState::Exhausted,
         (TaskControl::Paused, _) => TaskState::Paused,
         (TaskControl::Run, _) => TaskState::Running,
     }

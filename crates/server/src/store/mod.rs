@@ -7,6 +7,7 @@
 mod actor;
 mod attendance;
 mod audit;
+mod budget;
 mod clock;
 mod columns;
 mod connect;
@@ -20,6 +21,7 @@ mod messages;
 mod optimizer;
 mod overview;
 mod page_sessions;
+mod participation;
 mod records;
 mod retention;
 mod retry;
@@ -44,6 +46,7 @@ pub use leases::{Leases, ReplicaId};
 pub use listing::{RoundStanding, RoundSummary, TaskSummary};
 pub use overview::{EndedRound, TaskOverview};
 pub use page_sessions::{NewPageSession, PageSession};
+pub use participation::Participant;
 pub use records::{
     AuditEntry, GraphSettings, GraphShape, NewRound, NewTask, Outcome, PackedInput, PutOutcome,
     RoundRecord, RoundState, StoredMessage, StoredResult, TaskRecord, TaskSettings, TaskState,
@@ -57,6 +60,7 @@ pub use standing::{RoundAt, RoundNow, Standing, StandingLine};
 pub use sums::{CHUNK, chunk_count, chunk_range};
 pub use tokens::{NewToken, TokenRecord};
 pub use undertone_federated::ServerOptimizer;
+use undertone_privacy::Releases;
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::audit::{Chain, Head};
 use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
@@ -293,9 +297,10 @@ pub trait Store: Clone + Send + Sync + 'static {
         client: RosterIndex,
     ) -> impl Future<Output = Result<Option<RoundId>>> + Send;
 
-    /// Opens a round, if the task is running and neither paused nor cancelled, has no open round, and the round's number is one
-    /// more than the rounds that ended. Returns whether it did: another process may have been
-    /// first.
+    /// Opens a round, if the task is running and neither paused nor cancelled, has no open round,
+    /// the round's number is one more than the rounds that ended, and the task's budget, if it has
+    /// one, covers it: else the task is stopped. Returns whether it did: another process may have
+    /// been first.
     fn open_round(&self, round: &NewRound) -> impl Future<Output = Result<bool>> + Send;
 
     /// One round.
@@ -480,6 +485,13 @@ pub trait Store: Clone + Send + Sync + 'static {
         after: u32,
         limit: u32,
     ) -> impl Future<Output = Result<Vec<ClientRound>>> + Send;
+
+    /// All clients of which anything came in a task, ascending, with the number of rounds that each
+    /// was in. A phase that is open is not counted yet.
+    fn participants(&self, task: TaskId) -> impl Future<Output = Result<Vec<Participant>>> + Send;
+
+    /// In how many rounds of a task that have ended inputs were taken, and sums published.
+    fn releases(&self, task: TaskId) -> impl Future<Output = Result<Releases>> + Send;
 
     /// When the latest round opened, not before `since`, in which a client's input was taken.
     fn last_input(

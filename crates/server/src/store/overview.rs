@@ -7,7 +7,7 @@ use super::columns::{json, number, phase, signed};
 use super::listing::{self, RoundStanding, TaskSummary, standing};
 use super::session::{Pools, Row};
 use super::tokens::time;
-use super::{Result, StoreError};
+use super::{Result, StoreError, TaskSettings};
 
 /// A task as it stands, with what its rounds say of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +16,8 @@ pub struct TaskOverview {
     pub task: TaskSummary,
     /// Its mechanism.
     pub mechanism: Vec<u8>,
+    /// Its settings.
+    pub settings: TaskSettings,
     /// In how many of its rounds inputs were taken.
     pub releases: u64,
     /// The last round that ended.
@@ -46,8 +48,8 @@ pub(super) async fn tasks(pools: &Pools, before: u64, limit: u32) -> Result<Vec<
         .read()
         .await?
         .query(
-            "SELECT t.made, t.id, t.name, t.model, t.status, t.control, t.rounds, t.rounds_ended, \
-                 t.created_at, t.mechanism, COALESCE(a.rounds, 0) AS releases, \
+            "SELECT t.made, t.id, t.name, t.model, t.status, t.control, t.exhausted_at, t.rounds, \
+                 t.rounds_ended, t.created_at, t.mechanism, t.settings, COALESCE(a.rounds, 0) AS releases, \
                  l.number AS last, l.state, l.reason, l.received, l.ended_at, \
                  o.number AS open, o.phase \
              FROM tasks t LEFT JOIN audit_releases a ON a.task = t.id \
@@ -67,6 +69,7 @@ fn overview(row: &Row) -> Result<TaskOverview> {
     Ok(TaskOverview {
         task: listing::task(row)?,
         mechanism: row.get("mechanism")?,
+        settings: json(row, "settings")?,
         releases: number(row, "releases")?,
         last: round_number(row, "last")?
             .map(|number| ended(row, number))

@@ -10,6 +10,7 @@ use undertone_federated::ServerOptimizer;
 
 use super::TaskControl;
 use super::listing::state;
+use crate::budget::TaskBudget;
 use crate::schedule::ScheduleSettings;
 
 /// How the rounds of a task are run.
@@ -41,6 +42,9 @@ pub struct TaskSettings {
     pub server_optimizer: ServerOptimizer,
     /// Phase deadlines in milliseconds, in phase order.
     pub deadlines_ms: [u32; 5],
+    /// What all rounds together may cost; without it, as many run as are planned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<TaskBudget>,
 }
 
 /// The masking graph of a task's rounds.
@@ -119,6 +123,8 @@ pub enum TaskState {
     Finished,
     /// No round is opened any more.
     Cancelled,
+    /// Its privacy budget covers no further round: none is opened any more.
+    Exhausted,
 }
 
 impl TaskState {
@@ -129,12 +135,13 @@ impl TaskState {
             Self::Paused => "paused",
             Self::Finished => "finished",
             Self::Cancelled => "cancelled",
+            Self::Exhausted => "exhausted",
         }
     }
 
     /// Whether no round will open any more.
     pub const fn is_over(self) -> bool {
-        matches!(self, Self::Finished | Self::Cancelled)
+        matches!(self, Self::Finished | Self::Cancelled | Self::Exhausted)
     }
 }
 
@@ -163,12 +170,14 @@ pub struct TaskRecord {
     pub rounds_ended: u32,
     /// When it was made.
     pub created_at: u64,
+    /// When its privacy budget was found to cover no further round.
+    pub exhausted_at: Option<u64>,
 }
 
 impl TaskRecord {
     /// Where it stands.
     pub fn state(&self) -> TaskState {
-        state(self.status, self.control)
+        state(self.status, self.control, self.exhausted_at.is_some())
     }
 }
 

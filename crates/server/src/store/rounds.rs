@@ -15,14 +15,14 @@ use super::session::{Pools, Row, Session, locking};
 use super::tokens::time;
 use super::{
     NewRound, Outcome, Result, RoundRecord, RoundState, Signal, StoreError, StoredResult,
-    attendance, messages, optimizer, tasks,
+    TaskState, attendance, budget, listing, messages, optimizer, tasks,
 };
 
 pub(super) async fn open(pools: &Pools, round: &NewRound) -> Result<bool> {
     let mut session = pools.begin().await?;
     let task = locking!(
         session,
-        "SELECT status, control, rounds_ended, model FROM tasks WHERE id = $1",
+        "SELECT status, control, exhausted_at, rounds_ended, model FROM tasks WHERE id = $1",
         "FOR UPDATE"
     )
     .bind(round.task.as_bytes().as_slice())
@@ -30,9 +30,14 @@ pub(super) async fn open(pools: &Pools, round: &NewRound) -> Result<bool> {
     .await?
     .ok_or_else(|| missing_task(round.task))?;
     let ended: u32 = number(&task, "rounds_ended")?;
-    let running =
-        task.get::<&str, _>("status")? == "running" && task.get::<&str, _>("control")? == "run";
+    let running = listing::state_of(&task)? == TaskState::Running;
     if !running || Some(round.number.0) != ended.checked_add(1) {
+        return Ok(false);
+    }
+    // The end of the last round has looked already; a later version may account otherwise.
+    if budget::settle(&mut session, round.task, round.opened_at).await? {
+        session.notify(Signal::Changed(round.task)).await?;
+        session.commit().await?;
         return Ok(false);
     }
     // Conflicts with a round that is open, has this id, or has this number.
@@ -226,6 +231,8 @@ pub(super) async fn conclude(
         .await?;
     if last {
         subject.task_finished(session, rounds).await?;
+    } else {
+        budget::settle(session, task, now).await?;
     }
     Ok(true)
 }

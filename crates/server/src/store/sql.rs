@@ -1,5 +1,6 @@
 //! The store over either database.
 
+use undertone_privacy::Releases;
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::audit::{Chain, Head};
 use undertone_protocol::id::{ModelDigest, RosterIndex, RoundId, TaskId};
@@ -12,11 +13,11 @@ use super::session::Pools;
 use super::{
     Actor, AuditEntry, ChunkLease, ClientRound, ControlOutcome, EnrolOutcome, EnrolmentRecord,
     Leases, Listener, NewInvitations, NewPageSession, NewRound, NewTask, NewToken, Old, Outcome,
-    PackedInput, PageSession, PoolUse, Progress, PutOutcome, ReplicaId, Result, RoundRecord,
-    RoundSummary, Signal, Standing, StandingLine, Store, StoredMessage, TaskControl, TaskOverview,
-    TaskRecord, TaskSummary, TokenRecord, attendance, audit, clock, connect, control, enrolment,
-    inputs, leases, listing, messages, optimizer, overview, page_sessions, retention, rounds,
-    standing, sums, tasks, tokens, unmasking,
+    PackedInput, PageSession, Participant, PoolUse, Progress, PutOutcome, ReplicaId, Result,
+    RoundRecord, RoundSummary, Signal, Standing, StandingLine, Store, StoredMessage, TaskControl,
+    TaskOverview, TaskRecord, TaskSummary, TokenRecord, attendance, audit, clock, connect, control,
+    enrolment, inputs, leases, listing, messages, optimizer, overview, page_sessions,
+    participation, retention, rounds, standing, sums, tasks, tokens, unmasking,
 };
 use crate::audit::{self as log, Event};
 use crate::auth::{SecretHash, TokenId};
@@ -166,6 +167,16 @@ impl Store for AnyStore {
     ) -> Result<Vec<ClientRound>> {
         let page = || attendance::of_client(&self.pools, task, client, after, limit);
         step("client_rounds", page).await
+    }
+
+    async fn participants(&self, task: TaskId) -> Result<Vec<Participant>> {
+        let all = || participation::of_task(&self.pools, task);
+        step("participants", all).await
+    }
+
+    async fn releases(&self, task: TaskId) -> Result<Releases> {
+        let count = || participation::releases(&self.pools, task);
+        step("releases", count).await
     }
 
     async fn last_input(

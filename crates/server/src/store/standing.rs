@@ -5,7 +5,7 @@ use undertone_protocol::id::{RoundId, TaskId};
 
 use super::columns::{corrupt, digest, number, phase};
 use super::session::{Pools, Row};
-use super::{Result, TaskState, clock, control, listing, tasks};
+use super::{Result, TaskState, clock, listing};
 
 /// Where tasks stand at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub enum RoundAt {
 macro_rules! standing {
     ($which:literal) => {
         concat!(
-            "SELECT tasks.id AS task, tasks.status, tasks.control, rounds.id AS round, \
+            "SELECT tasks.id AS task, tasks.status, tasks.control, tasks.exhausted_at, rounds.id AS round, \
                  rounds.number, rounds.state, rounds.phase, rounds.deadline, rounds.reason, \
                  (SELECT count(*) FROM messages WHERE messages.round = rounds.id \
                   AND messages.phase = rounds.phase AND rounds.state = 'open') AS received \
@@ -79,7 +79,8 @@ pub(super) async fn all(pools: &Pools) -> Result<Standing> {
     let now = clock::now(&mut session).await?;
     let rows = session
         .query(standing!(
-            "tasks.status = 'running' AND tasks.control <> 'cancelled'"
+            "tasks.status = 'running' AND tasks.control <> 'cancelled' \
+             AND tasks.exhausted_at IS NULL"
         ))
         .rows()
         .await?;
@@ -102,7 +103,7 @@ fn line(row: &Row) -> Result<StandingLine> {
     let known: Option<Vec<u8>> = row.get("round")?;
     Ok(StandingLine {
         task: digest(row, "task")?,
-        state: listing::state(tasks::status(row)?, control::control(row)?),
+        state: listing::state_of(row)?,
         round: known.map(|_| round(row)).transpose()?,
     })
 }

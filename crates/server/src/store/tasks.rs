@@ -7,6 +7,7 @@ use undertone_protocol::id::{
 
 use super::columns::{corrupt, digest, json, number, signed, to_json};
 use super::session::{Pools, Row, Session};
+use super::tokens::time;
 use super::{NewTask, Result, Signal, StoreError, TaskRecord, TaskStatus, audit, control};
 use crate::audit::canonical::Hex;
 use crate::audit::{Actor, Event};
@@ -202,5 +203,6 @@ fn record(row: &Row) -> Result<TaskRecord> {
         control: control::control(row)?,
         rounds_ended: number(row, "rounds_ended")?,
         created_at: number(row, "created_at")?,
+        exhausted_at: time(row, "exhausted_at")?,
     })
 }

@@ -47,6 +47,7 @@ pub(crate) fn new_task(rounds: u32) -> NewTask {
             bits: 24,
             server_optimizer: ServerOptimizer::FedAdam(Adaptive::new(0.1)),
             deadlines_ms: [1, 2, 3, 4, u32::MAX],
+            budget: None,
         },
         adapter: random::<100>().to_vec(),
         created_at: NOW,

@@ -9,6 +9,7 @@
 mod addresses;
 mod attendance;
 mod audit;
+mod budget;
 mod concurrency;
 mod control;
 mod enrolment;
@@ -36,6 +37,10 @@ async fn conformance<S: Store>(store: &S) {
     control::cancelled_tasks_end_for_ever(store).await;
     control::finished_tasks_are_not_controlled(store).await;
     control::listed_page_by_page(store).await;
+    budget::stops_the_task_for_ever(store).await;
+    budget::that_lasts_to_the_end_stops_nothing(store).await;
+    budget::is_looked_at_before_a_round_opens(store).await;
+    budget::participants_are_counted(store).await;
     control::rounds_tell_who_dropped_out(store).await;
     tokens::made_once_and_read_back(store).await;
     tokens::revoked_once_for_ever(store).await;

@@ -21,6 +21,7 @@ pub(crate) async fn made_once_and_read_back<S: Store>(store: &S) {
         control: TaskControl::Run,
         rounds_ended: 0,
         created_at: task.created_at,
+        exhausted_at: None,
     };
     assert_eq!(store.task(task.id).await.unwrap(), Some(stored.clone()));
 

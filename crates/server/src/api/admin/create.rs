@@ -116,7 +116,7 @@ pub(super) async fn create<S: Store>(
         StatusCode::OK
     };
     let record = find(&app, &task.id.to_string()).await?;
-    Ok((status, Json(detail(record)?)))
+    Ok((status, Json(detail(&app, record).await?)))
 }
 
 async fn read(reader: &mut Reader) -> Result<Vec<u8>, Problem> {

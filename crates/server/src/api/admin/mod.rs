@@ -5,6 +5,7 @@ mod audit;
 mod clients;
 mod create;
 mod enrolments;
+mod privacy;
 mod results;
 mod rounds;
 mod tasks;
@@ -65,6 +66,13 @@ fn about_tasks<S: Store>() -> OpenApiRouter<Arc<App<S>>> {
         ))
         .routes(handler!(
             tasks::show::<S>,
+            Unauthorized,
+            Forbidden,
+            BadRequest,
+            UnknownTask
+        ))
+        .routes(handler!(
+            privacy::show::<S>,
             Unauthorized,
             Forbidden,
             BadRequest,

@@ -8,6 +8,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use serde::Serialize;
+use undertone_privacy::{Epsilon, Mechanism, PrivacyError, PrivacyUnit, promise};
 use undertone_protocol::id::TaskId;
 use utoipa::ToSchema;
 
@@ -17,6 +18,7 @@ use crate::app::App;
 use crate::auth::Admin;
 use crate::auth::rights::{Read, Tasks};
 use crate::driver::now_ms;
+use crate::error::ServerError;
 use crate::problem::{Problem, ProblemKind};
 use crate::store::{
     Actor, ControlOutcome, Store, StoreError, TaskControl, TaskRecord, TaskSettings, TaskState,
@@ -89,6 +91,58 @@ pub(super) struct TaskDetail {
     settings: TaskSettings,
     mechanism: serde_json::Value,
     training: serde_json::Value,
+    /// The privacy budget, if the task has one, and what is left of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget: Option<BudgetLine>,
+}
+
+/// A task's privacy budget, and what is left of it.
+#[derive(Serialize, ToSchema)]
+struct BudgetLine {
+    /// `example` or `client`.
+    #[schema(value_type = String)]
+    unit: PrivacyUnit,
+    epsilon: f64,
+    delta: f64,
+    /// Epsilon of the rounds so far in which inputs were taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spent: Option<f64>,
+    rounds_taken: u64,
+    rounds_covered: u64,
+}
+
+async fn budget_line<S: Store>(
+    app: &App<S>,
+    task: &TaskRecord,
+) -> Result<Option<BudgetLine>, Problem> {
+    let Some(budget) = task.settings.budget else {
+        return Ok(None);
+    };
+    let taken = app.store().releases(task.id).await?.inputs;
+    let mechanism: Mechanism = serde_json::from_slice(&task.mechanism)
+        .map_err(|e| StoreError::Corrupt(format!("mechanism: {e}")))?;
+    // A few milliseconds for an accountant.
+    let compute = move || {
+        let cost = promise::cost(&mechanism, budget.unit)?;
+        let spent = promise::epsilon(&cost, taken, budget.delta);
+        Ok::<_, PrivacyError>((spent.ok(), budget.rounds(&mechanism)?))
+    };
+    let (spent, covered) = tokio::task::spawn_blocking(compute)
+        .await
+        .map_err(ServerError::from)?
+        .map_err(ServerError::from)?;
+    Ok(Some(BudgetLine {
+        unit: budget.unit,
+        epsilon: budget.epsilon.get(),
+        delta: budget.delta.get(),
+        spent: if taken == 0 {
+            Some(0.0)
+        } else {
+            spent.map(Epsilon::get)
+        },
+        rounds_taken: taken,
+        rounds_covered: covered,
+    }))
 }
 
 /// One task.
@@ -103,10 +157,14 @@ pub(super) async fn show<S: Store>(
     State(app): AppState<S>,
     Path(id): Id,
 ) -> Result<Json<TaskDetail>, Problem> {
-    detail(find(&app, &id).await?).map(Json)
+    detail(&app, find(&app, &id).await?).await.map(Json)
 }
 
-pub(super) fn detail(task: TaskRecord) -> Result<TaskDetail, Problem> {
+pub(super) async fn detail<S: Store>(
+    app: &App<S>,
+    task: TaskRecord,
+) -> Result<TaskDetail, Problem> {
+    let budget = budget_line(app, &task).await?;
     let json = |bytes: &[u8]| {
         serde_json::from_slice(bytes).map_err(|e| StoreError::Corrupt(e.to_string()))
     };
@@ -123,6 +181,7 @@ pub(super) fn detail(task: TaskRecord) -> Result<TaskDetail, Problem> {
             created_at_ms: task.created_at,
         },
         settings: task.settings,
+        budget,
     })
 }
 
@@ -178,7 +237,7 @@ async fn control<S: Store>(
     admin: &Admin<Tasks>,
 ) -> Result<Json<TaskDetail>, Problem> {
     control_task(app, parse(id)?, to, admin.holder().actor()).await?;
-    detail(find(app, id).await?).map(Json)
+    detail(app, find(app, id).await?).await.map(Json)
 }
 
 /// Pauses, resumes or cancels a task, and tells whoever waits for that.
@@ -193,6 +252,9 @@ pub(crate) async fn control_task<S: Store>(
         Err(error) => return Err(error.into()),
         Ok(ControlOutcome::Finished) => return Err(ended("all its rounds have ended")),
         Ok(ControlOutcome::Cancelled) => return Err(ended("it was cancelled, which is for ever")),
+        Ok(ControlOutcome::Exhausted) => {
+            return Err(ended("its privacy budget covers no further round"));
+        }
         Ok(ControlOutcome::Unchanged) => {}
         Ok(ControlOutcome::Changed) => {
             tracing::info!(%task, control = to.text(), %actor, "task controlled");
