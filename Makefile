@@ -38,6 +38,7 @@ spec: ## Build the specification, into target/protocol-spec/.
 
 vectors: ## Write the specification's test vectors anew; a test compares them.
 	$(CARGO) run --quiet -p undertone-protocol --example vectors -- protocol-spec/vectors
+	$(CARGO) run --quiet -p undertone-privacy --example distributed_vectors -- protocol-spec/vectors
 
 fuzz: ## Fuzz each target for 30 s.
 	scripts/fuzz.sh 30

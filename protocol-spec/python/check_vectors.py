@@ -7,12 +7,14 @@ left to others.
 
 import json
 import math
+import struct
 import sys
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 import undertone_client
 import undertone_primitives as u
@@ -194,6 +196,96 @@ def encoding(c):
         undertone_client.secrets = kept
 
 
+def key_stream(seed, purpose, size):
+    nonce = bytes(4) + bytes([purpose]) + bytes(11)  # counter 0, then the nonce
+    cipher = Cipher(algorithms.ChaCha20(seed, nonce), None).encryptor()
+    return cipher.update(bytes(size))
+
+
+def hadamard(values):
+    """The orthonormal transform of one block (12.5)."""
+    step, values = 1, list(values)
+    while step < len(values):
+        for i in range(0, len(values), 2 * step):
+            for j in range(i, i + step):
+                a, b = values[j], values[j + step]
+                values[j], values[j + step] = a + b, a - b
+        step *= 2
+    return [v / math.sqrt(len(values)) for v in values]
+
+
+class Rotation:
+    """Section 12.5, for small vectors."""
+
+    def __init__(self, c):
+        d = self.d = c["dimension"]
+        self.block = 1 << (d - 1).bit_length()
+        while d > 4096 and -d % self.block > d // 16:
+            self.block //= 2
+        self.padded = d + -d % self.block
+        seed = B(c["seed"])
+        signs = key_stream(seed, 0, (d + 7) // 8)
+        self.signs = [-1 if signs[i // 8] >> i % 8 & 1 else 1 for i in range(d)]
+        self.kept = list(range(self.padded))
+        if c["kept"] is not None:
+            words = iter(struct.unpack("<4096I", key_stream(seed, 1, 16384)))
+            for i in range(c["kept"]):
+                below = self.padded - i
+                usable = (1 << 32) // below * below
+                r = i + next(word for word in words if word < usable) % below
+                self.kept[i], self.kept[r] = self.kept[r], self.kept[i]
+            self.kept = sorted(self.kept[: c["kept"]])
+
+    def transform(self, values):
+        blocks = range(0, self.padded, self.block)
+        return [v for i in blocks for v in hadamard(values[i : i + self.block])]
+
+    def forward(self, values):
+        signed = [s * v for s, v in zip(self.signs, values)] + [0.0] * (self.padded - self.d)
+        rotated = self.transform(signed)
+        return [rotated[i] for i in self.kept]
+
+    def inverse(self, coordinates):
+        whole = [0.0] * self.padded
+        for i, value in zip(self.kept, coordinates):
+            whole[i] = value * self.padded / len(self.kept)
+        return [s * v for s, v in zip(self.signs, self.transform(whole))]
+
+
+def norm_bound(radius, n):
+    root = math.sqrt(n)
+    return math.floor(min(radius**2 + n / 4 + radius + root / 2, (radius + root) ** 2))
+
+
+def distributed(c):
+    def close(found, expected):
+        return all(abs(a - b) < 1e-9 for a, b in zip(found, expected, strict=True))
+
+    if c["kind"] == "derived":
+        radius = c["update_clip"] * c["scale"]
+        n = Rotation(c | {"seed": "00" * 32, "kept": None}).padded
+        variance = math.ceil(65536 * ((c["noise_multiplier"] * radius) ** 2 / c["honest"]))
+        return (norm_bound(radius, n), variance) == (c["bound"], c["variance_65536ths"])
+    rotation = Rotation(c)
+    if c["kind"] == "rotation":
+        if (rotation.block, rotation.padded) != (c["block"], c["padded"]):
+            return False
+        ones = [1.0] * len(rotation.kept)
+        return close(rotation.inverse(ones)[:8], c["ones_decoded"])
+    if c["kind"] == "decode":
+        unit = c["scale"] * c["divisor"]
+        return close(rotation.inverse([z / unit for z in c["sum"]]), c["mean"])
+    rotated = rotation.forward(c["update"])
+    norm, clip = math.sqrt(math.fsum(v * v for v in rotated)), c["update_clip"] * (1 - 1e-9)
+    factor = c["scale"] * (clip / norm if norm > clip else 1.0)
+    exact = [v * factor for v in rotated]
+    floors = [math.floor(v) for v in exact]
+    coins = [int(coin) / 2**64 for coin in c["coins"]]
+    integers = [f + (coin < v - f) for f, v, coin in zip(floors, exact, coins)]
+    within = sum(z * z for z in integers) <= c["bound"]
+    return within and integers == c["integers"]
+
+
 def key_schedule(c):
     if c["kind"] == "public-key":
         return refused(u.x25519, bytes(32), B(c["key"])) == (not c["canonical"] or c["low_order"])
@@ -247,6 +339,7 @@ def whole_round(c):
 CHECKS = {
     "labels": labels, "codec": codec, "signatures": signatures, "packing": packing, "masks": masks,
     "parameters": parameters, "directory": directory, "graph": graph, "encoding": encoding,
+    "distributed": distributed,
     "key_schedule": key_schedule, "round_complete": whole_round, "round_ring": whole_round,
 }  # fmt: skip
 

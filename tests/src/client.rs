@@ -9,12 +9,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use undertone_client::{
-    Client, ClientError, Event, JoinConfig, Observer, Policy, ProblemKind, RequestError, Summary,
-    Trainer, Work,
+    Client, ClientError, Event, GradientSum, JoinConfig, Observer, Policy, ProblemKind,
+    RequestError, Summary, Trainer, Work,
 };
-use undertone_privacy::{Budget, Delta, Epsilon};
+use undertone_privacy::{Budget, Delta, Epsilon, Mechanism, Noise};
+use undertone_protocol::adapter::Adapter;
 use undertone_protocol::aggregator::PhaseName;
-use undertone_protocol::id::RosterIndex;
+use undertone_protocol::id::{RosterIndex, RoundId, RoundNumber, TaskId};
 use undertone_protocol::vector::RingVector;
 
 use crate::task::Task;
@@ -74,6 +75,42 @@ impl Trainer for MadeUp {
         let value = |i: usize| (client + 1.0).sin() as f32 * (round + i as f64 * 0.1).cos() as f32;
         Ok((0..work.adapter.len()).map(value).collect())
     }
+
+    /// Gradients of three examples, whatever the rate: the update of a round, and twice minus a
+    /// quarter of it.
+    async fn gradients(
+        &mut self,
+        work: Work<'_>,
+        mut sum: GradientSum,
+    ) -> Result<Option<GradientSum>, Infallible> {
+        let update = self.train(work).await?;
+        let quarter: Vec<f32> = update.iter().map(|v| -v / 4.0).collect();
+        for gradient in [&update, &quarter, &quarter] {
+            sum.add(gradient).unwrap();
+        }
+        Ok(Some(sum))
+    }
+}
+
+/// What a made-up client contributes to a round of `length` values.
+pub async fn made_up(client: u32, round: u32, length: usize) -> Vec<f32> {
+    let tensors = [("w".to_owned(), (vec![length], vec![0.0; length]))];
+    let adapter = Adapter::new(tensors.into()).unwrap();
+    let mechanism = Mechanism {
+        update_clip: 1.0,
+        scale: 1.0,
+        rotation: None,
+        noise: Noise::None,
+    };
+    let work = Work {
+        task: TaskId::from([0; 16]),
+        id: RoundId::from([0; 32]),
+        round: RoundNumber(round),
+        adapter: &adapter,
+        training: b"{}",
+        mechanism: &mechanism,
+    };
+    MadeUp(client).train(work).await.unwrap()
 }
 
 /// Where in a phase a client is held.

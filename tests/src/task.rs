@@ -112,9 +112,39 @@ impl Task {
     /// The same, with an adapter and training settings.
     pub async fn with_adapter(
         database: &str,
+        size: (u16, u32),
+        parts: (Adapter, Vec<u8>),
+        (name, noise): (&str, Noise),
+        adjust: impl FnOnce(&mut TaskSettings),
+    ) -> Self {
+        let mechanism = Mechanism {
+            update_clip: CLIP,
+            scale: SCALE,
+            rotation: None,
+            noise,
+        };
+        Self::with_parts(database, size, parts, (name, mechanism), adjust).await
+    }
+
+    /// The same, with a name and a mechanism.
+    pub async fn with_mechanism(
+        database: &str,
+        size: (u16, u32),
+        length: usize,
+        named: (&str, Mechanism),
+        adjust: impl FnOnce(&mut TaskSettings),
+    ) -> Self {
+        let tensor = ("w".to_owned(), (vec![length], vec![0.0; length]));
+        let adapter = Adapter::new(BTreeMap::from([tensor])).unwrap();
+        let parts = (adapter, b"{}".to_vec());
+        Self::with_parts(database, size, parts, named, adjust).await
+    }
+
+    async fn with_parts(
+        database: &str,
         (clients, rounds): (u16, u32),
         (adapter, training): (Adapter, Vec<u8>),
-        (name, noise): (&str, Noise),
+        (name, mechanism): (&str, Mechanism),
         adjust: impl FnOnce(&mut TaskSettings),
     ) -> Self {
         let mut seed = [0; 32];
@@ -149,12 +179,7 @@ impl Task {
             name: name.into(),
             roster: roster.clone(),
             training,
-            mechanism: serde_json::to_vec(&Mechanism {
-                update_clip: CLIP,
-                scale: SCALE,
-                noise,
-            })
-            .unwrap(),
+            mechanism: serde_json::to_vec(&mechanism).unwrap(),
             settings,
             adapter,
         };
@@ -210,6 +235,16 @@ impl Task {
     pub async fn finished(&self) -> bool {
         self.store.task(self.id).await.unwrap().unwrap().status == TaskStatus::Finished
     }
+}
+
+/// The values of the adapter that a task stands at.
+pub async fn values_of(task: &Task) -> Vec<f32> {
+    let record = task.store.task(task.id).await.unwrap().unwrap();
+    let bytes = task.store.adapter(task.id, record.model).await.unwrap();
+    Adapter::from_bytes(&bytes.unwrap())
+        .unwrap()
+        .values()
+        .to_vec()
 }
 
 /// The unmasked sum of a finished round, and who is in it.

@@ -9,6 +9,7 @@ mod bad_input;
 mod command_line;
 mod configuration;
 mod dashboard;
+mod distributed;
 mod federated;
 mod fresh_secrets;
 mod http_binding;

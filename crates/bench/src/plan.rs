@@ -152,6 +152,7 @@ impl Plan {
         Ok(Mechanism {
             update_clip: 1.0,
             scale,
+            rotation: None,
             noise: Noise::None,
         })
     }

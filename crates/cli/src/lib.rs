@@ -13,6 +13,7 @@ mod identity;
 mod join;
 mod ledger;
 mod migrate;
+mod noise;
 mod openapi;
 mod params;
 mod progress;
@@ -86,6 +87,7 @@ enum Command {
     Identity(identity::IdentityCommand),
     Account(account::AccountArgs),
     Params(params::ParamsArgs),
+    Noise(noise::NoiseArgs),
     #[command(subcommand)]
     Bench(bench::BenchCommand),
     Study(study::StudyArgs),
@@ -117,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Identity(command) => identity::run(command, &mut out),
         Command::Account(args) => account::run(args, &mut out).map_err(CliError::from),
         Command::Params(args) => params::run(args, &mut out),
+        Command::Noise(args) => noise::run(args, &mut out),
         Command::Bench(command) => bench::run(command, &mut out),
         Command::Study(args) => study::run(args, &mut out),
         Command::Openapi => openapi::run(&mut out),

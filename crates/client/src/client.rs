@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+use undertone_privacy::distributed::IntegerNoise;
 use undertone_privacy::{Mechanism, PrivacyUnit};
 use undertone_protocol::id::{MechanismDigest, RosterIndex, RoundId, RoundNumber, TrainingDigest};
 use undertone_protocol::roster::Roster;
@@ -43,6 +44,7 @@ pub struct Client<T, O> {
 pub(crate) struct Settings {
     pub(crate) training: Option<(TrainingDigest, Vec<u8>)>,
     pub(crate) mechanism: Option<(MechanismDigest, Mechanism)>,
+    pub(crate) noise: Option<(MechanismDigest, Arc<IntegerNoise>)>,
 }
 
 impl<T, O> fmt::Debug for Client<T, O> {

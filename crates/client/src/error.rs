@@ -150,6 +150,12 @@ pub enum ClientError {
     /// The trainer's update cannot be encoded.
     #[error("the trainer's update cannot be encoded: {0}")]
     Update(ProtocolError),
+    /// The mechanism sums gradients of single examples, and the trainer gives none.
+    #[error(
+        "the task's mechanism sums the gradients of single examples, which this trainer does not \
+         give; use one that does, or take part in tasks with another mechanism"
+    )]
+    NoGradients,
     /// A receipt for a spend could not be made.
     #[error("the receipt for a spend could not be made: {0}")]
     Receipt(String),

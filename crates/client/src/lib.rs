@@ -17,6 +17,7 @@
 //! | from round to round | `client` |
 //! | one round: checks, training, phases | `round` |
 //! | what this client agrees to | `policy` |
+//! | how an update is put on the ring, and its noise | `coding` |
 //! | what a round costs, and the receipt for it | `costs`, `receipt` |
 //! | what must not be forgotten | `journal`; of the service's audit log, `heads` |
 //! | the ledger, for its owner and for an auditor | [`ledger`] |
@@ -65,6 +66,7 @@
 pub mod admin;
 mod api;
 mod client;
+mod coding;
 mod config;
 mod costs;
 mod enrolment;
@@ -86,6 +88,7 @@ mod trainer;
 
 pub use api::{RoundResult, SetAsideShare, TaskInfo, TaskStatus};
 pub use client::Client;
+pub use coding::GradientSum;
 pub use config::JoinConfig;
 pub use enrolment::{EnrolConfig, Enrolled, enrol};
 pub use error::{ClientError, LostReason, RequestError};

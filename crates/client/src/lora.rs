@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use chacha20::ChaCha20Rng;
 use rand_core::SeedableRng;
-use undertone_privacy::{Mechanism, Noise, PrivacyUnit, promise};
+use undertone_privacy::mechanism::LocalDpSgd;
+use undertone_privacy::{Mechanism, Noise, PrivacyError, PrivacyUnit, promise};
 use undertone_protocol::adapter::Adapter;
 use undertone_protocol::id::{RoundId, TaskId};
 use undertone_training::{
@@ -16,6 +17,7 @@ use undertone_training::{
     TrainingError,
 };
 
+use crate::coding::GradientSum;
 use crate::trainer::{Trainer, Work};
 use memory::Memory;
 
@@ -48,6 +50,9 @@ pub enum LoraError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A gradient cannot be encoded.
+    #[error("a gradient cannot be encoded: {0}")]
+    Encoding(#[from] PrivacyError),
     /// The computation was cut off.
     #[error("training was cut off: {0}")]
     Interrupted(#[from] tokio::task::JoinError),
@@ -187,6 +192,28 @@ impl Trainer for LoraTrainer {
         memory.round = None;
         memory.save()
     }
+
+    async fn gradients(
+        &mut self,
+        work: Work<'_>,
+        mut sum: GradientSum,
+    ) -> Result<Option<GradientSum>, LoraError> {
+        let config = TrainingConfig::from_json_bytes(work.training)?;
+        agrees(&config, work.mechanism).map_err(LoraError::Disagreement)?;
+        let (adapter, progress) = (work.adapter.clone(), self.progress.clone());
+        let state = self.state.take().ok_or(LoraError::OtherSettings)?;
+        let job = tokio::task::spawn_blocking(move || {
+            let mut trainer = ready(state, config)?;
+            trainer.contributions(&adapter, |contribution| {
+                Ok::<_, LoraError>(sum.add(contribution)?)
+            })?;
+            progress(1, 1);
+            Ok::<_, LoraError>((trainer, sum))
+        });
+        let (trainer, sum) = job.await??;
+        self.state = Some(State::Ready(trainer));
+        Ok(Some(sum))
+    }
 }
 
 fn ready(
@@ -235,19 +262,27 @@ fn agrees(config: &TrainingConfig, mechanism: &Mechanism) -> Result<(), &'static
             "a weight in the sum has no bounded sensitivity to a client; choose examples-fixed",
         );
     }
-    match (&mechanism.noise, &config.privacy) {
-        (Noise::None, None) => Ok(()),
-        (Noise::None, Some(_)) => Err("one has no noise"),
-        (Noise::LocalDpSgd { .. }, None) => Err("the settings train without noise"),
+    let same = |a: f64, b: f64| a.to_bits() == b.to_bits();
+    if let Noise::DistributedDpSgd { sampling_rate, .. } = &mechanism.noise {
+        if !same(sampling_rate.get(), config.sampling_rate) {
+            return Err("the sampling rates differ");
+        }
+        if config.local_steps != 1 {
+            return Err("one step a round is summed; set local_steps to 1");
+        }
+    }
+    match (mechanism.noise.local(), &config.privacy) {
+        (None, None) => Ok(()),
+        (None, Some(_)) => Err("the mechanism has no noise of a client's own"),
+        (Some(_), None) => Err("the settings train without noise"),
         (
-            Noise::LocalDpSgd {
+            Some(LocalDpSgd {
                 clip_norm,
                 per_round,
-            },
+            }),
             Some(privacy),
         ) => {
-            let same = |a: f64, b: f64| a.to_bits() == b.to_bits();
-            if !same(*clip_norm, privacy.clip_norm) {
+            if !same(clip_norm, privacy.clip_norm) {
                 Err("the clip norms differ")
             } else if !same(per_round.noise_multiplier.get(), privacy.noise_multiplier) {
                 Err("the noise multipliers differ")
@@ -286,6 +321,7 @@ pub fn mechanism_of(
     let mechanism = Mechanism {
         update_clip,
         scale,
+        rotation: None,
         noise,
     };
     mechanism.validate()?;
@@ -308,6 +344,8 @@ pub fn first_adapter(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use undertone_privacy::distributed::{JointNoise, Layout, Sampler};
+    use undertone_privacy::{NoiseMultiplier, SamplingRate};
     use undertone_protocol::id::RoundNumber;
     use undertone_training::fixture;
 
@@ -335,6 +373,53 @@ mod tests {
             change(&mut other);
             assert!(agrees(&other, &mechanism).is_err(), "case {i}");
         }
+    }
+
+    /// Spec.
+    #[test]
+    fn settings_of_distributed_mechanisms_are_compared_too() {
+        let joint = JointNoise {
+            sampler: Sampler::Skellam,
+            noise_multiplier: NoiseMultiplier::new(1.0).unwrap(),
+            honest: 3,
+        };
+        let open = fixture::config().without_privacy();
+        let mut one_step = open.clone();
+        one_step.local_steps = 1;
+        let mechanism = |noise| Mechanism {
+            update_clip: 1.0,
+            scale: 1024.0,
+            rotation: Some(Layout::all(64)),
+            noise,
+        };
+        let by_examples = mechanism(Noise::DistributedDpSgd {
+            joint,
+            sampling_rate: SamplingRate::new(open.sampling_rate).unwrap(),
+            contributions: 9,
+            divisor: 4.0,
+        });
+        assert_eq!(agrees(&one_step, &by_examples), Ok(()));
+        let mut two_steps = one_step.clone();
+        two_steps.local_steps = 2;
+        let mut other_rate = one_step.clone();
+        other_rate.sampling_rate /= 2.0;
+        for wrong in [two_steps, other_rate, private_config()] {
+            assert!(agrees(&wrong, &by_examples).is_err());
+        }
+        let private = private_config();
+        let local = mechanism_of(&private, 1.0, 1024.0).unwrap().noise.local();
+        let by_clients = |local| {
+            let divisor = 3.0;
+            mechanism(Noise::DistributedDpFedAvg {
+                joint,
+                divisor,
+                local,
+            })
+        };
+        assert_eq!(agrees(&open, &by_clients(None)), Ok(()));
+        assert_eq!(agrees(&private, &by_clients(local)), Ok(()));
+        assert!(agrees(&private, &by_clients(None)).is_err());
+        assert!(agrees(&open, &by_clients(local)).is_err());
     }
 
     #[tokio::test]

@@ -51,9 +51,10 @@ pub enum Event<'a> {
         number: RoundNumber,
         /// The round.
         round: RoundId,
-        /// The trainer's update, `[d]`.
+        /// The trainer's update, `[d]`; empty where gradients of single examples are summed.
         update: &'a [f32],
-        /// Its encoding, `[d]` elements of `Z_2^b`: this client's term of the round's sum.
+        /// Its encoding with its noise, as many elements of `Z_2^b` as the round's vectors have: this
+        /// client's term of the round's sum.
         vector: &'a RingVector,
     },
     /// A message is about to be sent; the journal has recorded it. The client waits for the

@@ -127,6 +127,36 @@ impl Policy {
         Ok(())
     }
 
+    /// Judges noise that clients add together: it must be counted for no more honest clients than
+    /// the round guarantees, on a grid that does not cost more than it should, in a ring with room.
+    /// Everything is computed again from the round's own parameters.
+    pub(crate) fn check_joint_noise(
+        mechanism: &Mechanism,
+        params: &RoundParams,
+    ) -> Result<(), DeclineReason> {
+        if let Some((joint, _)) = mechanism.noise.joint() {
+            let rule = params.rule;
+            let guaranteed = rule.min_survivors.saturating_sub(rule.corrupt);
+            if joint.honest > guaranteed {
+                let counted = joint.honest;
+                return Err(DeclineReason::HonestNoise {
+                    counted,
+                    guaranteed,
+                });
+            }
+        }
+        let refused = DeclineReason::Mechanism;
+        // One round's room: how many there will be is for the task to say, and a wrap breaks no
+        // promise.
+        let parameters = mechanism
+            .parameters(params.rule.max_clients, 1)
+            .map_err(refused)?;
+        match parameters {
+            Some(parameters) => parameters.check(params.bits).map_err(refused),
+            None => Ok(()),
+        }
+    }
+
     fn check_cost(
         &self,
         unit: PrivacyUnit,
@@ -173,6 +203,17 @@ pub enum DeclineReason {
         offered: usize,
         /// What the policy asks for.
         floor: usize,
+    },
+    /// Noise is counted that nobody may have added.
+    #[error(
+        "the mechanism counts the noise of {counted} honest clients, and the round guarantees \
+         {guaranteed} of them in its sum"
+    )]
+    HonestNoise {
+        /// Whose noise the mechanism counts.
+        counted: u32,
+        /// Survivors less those that the parameters take for corrupt.
+        guaranteed: u32,
     },
     /// The input vector is too long.
     #[error("the round's vectors have {offered} values; this client's policy allows {limit}")]
@@ -277,6 +318,8 @@ mod tests {
     use undertone_protocol::params::{ParamsFields, PhaseDeadlines, SUITE, VERSION};
     use undertone_protocol::threshold::Rule;
 
+    use undertone_privacy::distributed::{JointNoise, Layout, Sampler};
+
     use super::*;
 
     fn policy(epsilon: f64) -> Policy {
@@ -331,6 +374,7 @@ mod tests {
         Mechanism {
             update_clip: 2.0,
             scale: 65536.0,
+            rotation: None,
             noise: Noise::LocalDpSgd {
                 clip_norm: 1.0,
                 per_round: SubsampledGaussian {
@@ -392,6 +436,65 @@ mod tests {
         ));
         wide.update_clip = f64::NAN;
         assert!(matches!(judge(&wide), Err(DeclineReason::Mechanism(_))));
+    }
+
+    /// Noise of so many honest clients, for vectors of 64 coordinates.
+    fn joint(honest: u32, noise_multiplier: f64, scale: f64) -> Mechanism {
+        Mechanism {
+            update_clip: 1.0,
+            scale,
+            rotation: Some(Layout::all(64)),
+            noise: Noise::DistributedDpFedAvg {
+                joint: JointNoise {
+                    sampler: Sampler::Skellam,
+                    noise_multiplier: NoiseMultiplier::new(noise_multiplier).unwrap(),
+                    honest,
+                },
+                divisor: 8.0,
+                local: None,
+            },
+        }
+    }
+
+    /// Ten clients, seven of which survive, three of those corrupt: the noise of four counts.
+    ///
+    /// Spec: R-12.8, R-12.10, R-12.11.
+    #[test]
+    fn joint_noise_is_judged_by_the_rounds_own_numbers() {
+        let round = params(7, 64);
+        let judge = |mechanism: &Mechanism| Policy::check_joint_noise(mechanism, &round);
+        assert_eq!(judge(&joint(4, 1.0, 4096.0)), Ok(()));
+        let refused = judge(&joint(5, 1.0, 4096.0)).unwrap_err();
+        let expected = DeclineReason::HonestNoise {
+            counted: 5,
+            guaranteed: 4,
+        };
+        assert_eq!(refused, expected);
+        // A grid as coarse as the vector itself.
+        let refused = judge(&joint(4, 4.0, 8.0)).unwrap_err().to_string();
+        assert!(refused.contains("rounding lengthens"), "{refused}");
+        // In the 32 bits of this round, ten times the clip norm of ten clients has room.
+        assert_eq!(judge(&joint(4, 10.0, 4096.0)), Ok(()));
+        let narrow = RoundParams::new(ParamsFields {
+            bits: 16,
+            ..(*round).clone()
+        });
+        let refused = Policy::check_joint_noise(&joint(4, 10.0, 4096.0), &narrow.unwrap());
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("may wrap in 16 bits"), "{refused}");
+    }
+
+    /// For an example the client's update moves by twice the clip norm.
+    #[test]
+    fn the_floor_for_noise_holds_for_sums_too() {
+        let policy = policy(1000.0);
+        let ledgers = ledgers(&policy);
+        let judge = |m: f64| policy.check_mechanism(&joint(4, m, 4096.0), &ledgers);
+        assert_eq!(judge(1.1), Ok(()));
+        assert!(matches!(
+            judge(0.9),
+            Err(DeclineReason::NoiseMultiplier { .. })
+        ));
     }
 
     #[test]

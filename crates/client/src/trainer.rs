@@ -7,6 +7,8 @@ use undertone_privacy::Mechanism;
 use undertone_protocol::adapter::Adapter;
 use undertone_protocol::id::{RoundId, RoundNumber, TaskId};
 
+use crate::coding::GradientSum;
+
 /// One round's work for a [`Trainer`]. Everything in it matches the digests that the round's id
 /// binds.
 #[derive(Debug, Clone, Copy)]
@@ -63,5 +65,27 @@ pub trait Trainer: Send {
     fn settle(&mut self, counted: bool) -> Result<(), Self::Error> {
         let _ = counted;
         Ok(())
+    }
+
+    /// One step's gradients, under a mechanism of the kind `distributed-dp-sgd` (then
+    /// [`Trainer::train`] is not called).
+    ///
+    /// It takes each local example into the sample with probability `sampling_rate` of
+    /// `work.mechanism`, independently and in secret, and gives `sum` the contribution of each
+    /// sampled one by itself ([`GradientSum::add`]), at the values of `work.adapter`. An empty sample
+    /// is one, too. The promise for an example rests on exactly that: one contribution for each
+    /// sampled example, which depends on no other.
+    ///
+    /// `None`, unless it is implemented: this trainer gives no gradients of single examples.
+    ///
+    /// # Errors
+    /// As [`Trainer::train`].
+    fn gradients(
+        &mut self,
+        work: Work<'_>,
+        sum: GradientSum,
+    ) -> impl Future<Output = Result<Option<GradientSum>, Self::Error>> + Send {
+        let _ = (work, sum);
+        std::future::ready(Ok(None))
     }
 }

@@ -134,6 +134,7 @@ fn mechanism() -> Mechanism {
     Mechanism {
         update_clip: 8.0,
         scale: 65536.0,
+        rotation: None,
         noise: Noise::LocalDpSgd {
             clip_norm: 1.0,
             per_round: cost(),

@@ -24,7 +24,7 @@ use crate::accountant::{Event, RdpAccountant, rdp};
 use crate::error::PrivacyError;
 use crate::mechanism::{Mechanism, Noise};
 use crate::statement::{Adjacency, PrivacyStatement, PrivacyUnit, View};
-use crate::units::{Delta, Epsilon};
+use crate::units::{Delta, Epsilon, SamplingRate};
 
 /// In how many rounds something of a client was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -148,7 +148,37 @@ pub fn cost(mechanism: &Mechanism, unit: PrivacyUnit) -> Result<Event, PrivacyEr
         (Noise::LocalDpSgd { .. }, PrivacyUnit::Client) => nothing(
             "the noise of local DP-SGD is set to hide one example's gradient, not a whole client",
         ),
+        (
+            Noise::DistributedDpSgd {
+                joint,
+                sampling_rate,
+                ..
+            },
+            PrivacyUnit::Example,
+        ) => mechanism.joint_event(*joint, *sampling_rate, 1),
+        (Noise::DistributedDpSgd { .. }, PrivacyUnit::Client) => nothing(
+            "the noise is set to hide one example's gradient; a client adds up many of them",
+        ),
+        // Its update moves from one clipped vector to another: twice the norm. Where the client
+        // runs DP-SGD by itself as well, that is what is claimed: it rests on nobody else.
+        (
+            Noise::DistributedDpFedAvg {
+                local: Some(local), ..
+            },
+            PrivacyUnit::Example,
+        ) => Ok(local.per_round.into()),
+        (Noise::DistributedDpFedAvg { joint, .. }, PrivacyUnit::Example) => {
+            mechanism.joint_event(*joint, every_round(), 2)
+        }
+        (Noise::DistributedDpFedAvg { joint, .. }, PrivacyUnit::Client) => {
+            mechanism.joint_event(*joint, every_round(), 1)
+        }
     }
+}
+
+/// No amplification: the aggregator knows who is in a round.
+fn every_round() -> SamplingRate {
+    SamplingRate::ALL
 }
 
 /// The four promises of a task whose rounds were seen so often, at one δ: those of a client that
@@ -197,6 +227,16 @@ pub fn epsilon(per_round: &Event, rounds: u64, delta: Delta) -> Result<Epsilon, 
     accountant.epsilon(delta)
 }
 
+/// What noise that clients add together rests on.
+const DISTRIBUTED: [&str; 3] = [
+    "The noise is counted in the sum, not in one client's input: the promise needs the masks, and \
+     as many honest clients among the survivors as the mechanism says; what others add, or do not, \
+     is not counted.",
+    "Noise is added in integers, drawn from its exact distribution up to a distance in total \
+     variation of 2^-96 a coordinate, which is below any delta in use.",
+    "A round that nobody can unmask any more still costs what it would have revealed.",
+];
+
 /// What the promises rest on, one sentence each.
 pub fn assumptions(mechanism: &Mechanism) -> Vec<&'static str> {
     let mut all = vec![
@@ -215,6 +255,14 @@ pub fn assumptions(mechanism: &Mechanism) -> Vec<&'static str> {
             "The promise for an example needs neither the masks nor other clients: it holds for \
              the update by itself. Noise of other clients in the same sum is not counted.",
         ]),
+        Noise::DistributedDpSgd { .. } => {
+            all.extend(DISTRIBUTED);
+            all.push(
+                "Each client samples its examples at random by itself (Poisson sampling), and \
+                 nobody else learns which, or how many, are in a sum.",
+            );
+        }
+        Noise::DistributedDpFedAvg { .. } => all.extend(DISTRIBUTED),
     }
     all
 }
@@ -238,12 +286,15 @@ pub const NOT_COVERED: [&str; 6] = [
 mod tests {
     use super::*;
     use crate::accountant::SubsampledGaussian;
-    use crate::units::{NoiseMultiplier, SamplingRate};
+    use crate::distributed::rounding::norm_bound;
+    use crate::distributed::{JointNoise, Layout, Sampler};
+    use crate::units::NoiseMultiplier;
 
     fn local() -> Mechanism {
         Mechanism {
             update_clip: 4.0,
             scale: 65536.0,
+            rotation: None,
             noise: Noise::LocalDpSgd {
                 clip_norm: 1.0,
                 per_round: SubsampledGaussian {
@@ -320,6 +371,63 @@ mod tests {
             assert!(reason.contains("no noise"), "{reason}");
         }
         assert!(assumptions(&bare).len() < assumptions(&local()).len());
+    }
+
+    fn distributed(noise: Noise) -> Mechanism {
+        Mechanism {
+            update_clip: 1.0,
+            scale: 1024.0,
+            rotation: Some(Layout::all(1000)),
+            noise,
+        }
+    }
+
+    /// Distributed noise is calibrated to what is encoded by itself: an example, or a client. An
+    /// example inside a client's update moves it by twice as much.
+    ///
+    /// Spec: R-12.9.
+    #[test]
+    fn distributed_noise_promises_at_its_own_unit() {
+        let joint = JointNoise {
+            sampler: Sampler::Skellam,
+            noise_multiplier: NoiseMultiplier::new(2.0).unwrap(),
+            honest: 5,
+        };
+        let by_examples = distributed(Noise::DistributedDpSgd {
+            joint,
+            sampling_rate: SamplingRate::new(0.1).unwrap(),
+            contributions: 60,
+            divisor: 400.0,
+        });
+        let (example, client) = (PrivacyUnit::Example, PrivacyUnit::Client);
+        let event = cost(&by_examples, example).unwrap();
+        let Event::Skellam(skellam) = event else {
+            panic!("{event}");
+        };
+        assert_eq!(skellam.sampling_rate, SamplingRate::new(0.1).unwrap());
+        // A fifth each, rounded up to a multiple of 1/65536.
+        let variance = skellam.variance.get() - 4.0 * 1024.0 * 1024.0;
+        assert!((0.0..5.0 / 65536.0).contains(&variance), "{variance}");
+        assert_eq!(skellam.dimension, 1024);
+        assert_eq!(skellam.l2_squared, norm_bound(1024.0, 1024));
+        assert!(cost(&by_examples, client).is_err());
+        let fedavg = |local| {
+            let divisor = 8.0;
+            distributed(Noise::DistributedDpFedAvg {
+                joint,
+                divisor,
+                local,
+            })
+        };
+        let (of_example, of_client) = (cost(&fedavg(None), example), cost(&fedavg(None), client));
+        let (of_example, of_client) = (of_example.unwrap(), of_client.unwrap());
+        assert!((of_client.noise_multiplier() / of_example.noise_multiplier() - 2.0).abs() < 1e-12);
+        assert!(of_client.noise_multiplier() <= 2.0 && of_client.noise_multiplier() > 1.98);
+        // With DP-SGD below it the example's promise is that.
+        let both = fedavg(local().noise.local());
+        assert_eq!(cost(&both, example), cost(&local(), example));
+        assert_eq!(cost(&both, client), Ok(of_client));
+        assert!(assumptions(&both).len() > 3);
     }
 
     #[test]

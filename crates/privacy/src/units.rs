@@ -102,6 +102,11 @@ checked_f64!(
     "finite, above 0"
 );
 
+impl SamplingRate {
+    /// Every record, in every step.
+    pub const ALL: Self = Self(1.0);
+}
+
 impl fmt::Display for Epsilon {
     /// Rounded *up* to four decimals: a printed ε never promises more than was computed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

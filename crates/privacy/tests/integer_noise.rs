@@ -57,6 +57,7 @@ fn chi_square(case: &Exact, values: &[i64]) -> (f64, f64) {
     (statistic, freedom)
 }
 
+/// Spec.
 #[test]
 fn chi_square_against_exact_probabilities() {
     let cases = exact();

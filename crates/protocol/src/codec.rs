@@ -144,6 +144,8 @@ labels! {
     DirectoryRoot = "directory root";
     /// Key of the permutation that seats clients on the ring.
     Graph = "graph";
+    /// Public randomness of the rotation that updates go through before they are rounded.
+    Rotation = "rotation";
     /// Signature of an AdvertiseKeys message.
     AdvertiseKeys = "AdvertiseKeys";
     /// Signature of a ShareKeys message.

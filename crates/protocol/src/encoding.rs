@@ -5,8 +5,16 @@
 use rand_core::Rng;
 use zeroize::Zeroizing;
 
+use crate::codec::{self, Label};
 use crate::error::ProtocolError;
+use crate::id::RoundId;
 use crate::vector::{Ring, RingVector};
+
+/// The public randomness with which a round's vectors are rotated, where its mechanism asks for that:
+/// the same for all clients, and fixed only when the round is, after their data.
+pub fn rotation_seed(round: RoundId) -> [u8; 32] {
+    *codec::hash(Label::Rotation, &[round.as_bytes()]).as_bytes()
+}
 
 /// A fixed-point encoding that cannot overflow: a configuration whose sum could wrap is refused
 /// when it is made.

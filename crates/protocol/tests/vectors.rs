@@ -47,6 +47,8 @@ fn the_files_are_what_the_generator_writes() {
     let written: BTreeSet<_> = std::fs::read_dir(directory())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        // Of rotated encodings, which another crate makes and checks.
+        .filter(|name| name != "distributed.json")
         .collect();
     let made: BTreeSet<_> = files.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(

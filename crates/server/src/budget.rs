@@ -95,6 +95,7 @@ mod tests {
         Mechanism {
             update_clip: 1.0,
             scale: 1.0,
+            rotation: None,
             noise: Noise::LocalDpSgd {
                 clip_norm: 1.0,
                 per_round: SubsampledGaussian {

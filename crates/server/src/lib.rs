@@ -28,6 +28,7 @@ pub mod app;
 pub mod audit;
 pub mod auth;
 pub mod budget;
+pub mod coding;
 pub mod config;
 mod downloads;
 pub mod driver;

@@ -3,15 +3,14 @@
 use undertone_federated::Layout;
 use undertone_privacy::{Mechanism, PrivacyUnit, promise};
 use undertone_protocol::adapter::Adapter;
-use undertone_protocol::encoding::FixedPoint;
 use undertone_protocol::id::{MechanismDigest, ModelDigest, RoundNumber, TaskId, TrainingDigest};
 use undertone_protocol::params::{
     ParamsFields, PhaseDeadlines, RoundParams, SUITE, Trust, VERSION,
 };
 use undertone_protocol::roster::Roster;
 use undertone_protocol::threshold::{self, Request, Rule, Shape};
-use undertone_protocol::vector::Ring;
 
+use crate::coding;
 use crate::error::ServerError;
 use crate::store::{GraphShape, NewTask, TaskRecord, TaskSettings};
 
@@ -80,7 +79,8 @@ impl TaskDefinition {
             let clients = u64::try_from(members).unwrap_or(u64::MAX);
             budget.check(&mechanism, settings.rounds, clients)?;
         }
-        encoding(&mechanism, settings)?;
+        coding::check(&mechanism, settings, self.adapter.len())?;
+        let length = mechanism.vector_length(self.adapter.len());
         let task = NewTask {
             id: self.roster.task(),
             name: self.name,
@@ -99,7 +99,8 @@ impl TaskDefinition {
             mechanism: &task.mechanism,
             settings: &task.settings,
         };
-        record.round_params(RoundNumber(1), &task.adapter, self.adapter.len(), [0; 32])?;
+        let params = record.round_params(RoundNumber(1), &task.adapter, length, [0; 32])?;
+        coding::check_honest(&mechanism, &params)?;
         Ok(task)
     }
 }
@@ -134,20 +135,6 @@ pub fn layout(adapter: &Adapter) -> Result<Layout, ServerError> {
     Ok(Layout::of(tensors)?)
 }
 
-/// The encoding of a task's updates.
-///
-/// # Errors
-/// [`ServerError::Protocol`] if a sum over the cohort could wrap.
-pub fn encoding(mechanism: &Mechanism, settings: &TaskSettings) -> Result<FixedPoint, ServerError> {
-    let ring = Ring::new(settings.bits)?;
-    Ok(FixedPoint::new(
-        ring,
-        mechanism.update_clip,
-        mechanism.scale,
-        settings.cohort,
-    )?)
-}
-
 /// The parts of a task that round parameters are made of.
 #[derive(Debug)]
 pub struct TaskView<'a> {
@@ -175,7 +162,8 @@ impl<'a> TaskView<'a> {
         }
     }
 
-    /// The parameters of one round, which starts from `adapter`, `length` values long.
+    /// The parameters of one round, which starts from `adapter` and whose vectors have `length`
+    /// coordinates.
     ///
     /// # Errors
     /// [`ServerError::Protocol`] if they break a rule, [`ServerError::Task`] if the adapter is

@@ -12,14 +12,20 @@
 //! | what a study returns, and its files | [`report`] |
 //! | tables as text and Markdown | [`render`] |
 //! | federated algorithms compared | [`algorithms`] |
+//! | where noise is added compared: accuracy, and the error of a mean | [`mechanisms`], [`mean`] |
+//! | fewer bits and fewer coordinates | [`compression`] |
 
 pub mod algorithms;
+pub mod compression;
 pub mod error;
 pub mod mail;
+pub mod mean;
+pub mod mechanisms;
 pub mod render;
 pub mod report;
 pub mod seeds;
 pub mod settings;
+mod sums;
 pub mod table;
 
 use std::path::Path;
@@ -84,17 +90,32 @@ pub enum Study {
     Algorithms,
     /// How their settings were chosen.
     AlgorithmSettings,
+    /// Central, distributed and local noise on the demo's mail.
+    Mechanisms,
+    /// The error of a mean under them.
+    Mean,
+    /// Compressed updates.
+    Compression,
 }
 
 impl Study {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 2] = [Self::Algorithms, Self::AlgorithmSettings];
+    pub const ALL: [Self; 5] = [
+        Self::Algorithms,
+        Self::AlgorithmSettings,
+        Self::Mechanisms,
+        Self::Mean,
+        Self::Compression,
+    ];
 
     /// The name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Algorithms => "algorithms",
             Self::AlgorithmSettings => "algorithm-settings",
+            Self::Mechanisms => "mechanisms",
+            Self::Mean => "mean",
+            Self::Compression => "compression",
         }
     }
 
@@ -103,6 +124,9 @@ impl Study {
         match self {
             Self::Algorithms => "federated algorithms on the demo's mail, private and not",
             Self::AlgorithmSettings => "how the settings of `algorithms` were chosen",
+            Self::Mechanisms => "central, distributed and local noise on the demo's mail",
+            Self::Mean => "the error of a mean under central, distributed and local noise",
+            Self::Compression => "fewer bits and fewer coordinates: bytes and accuracy",
         }
     }
 
@@ -115,6 +139,9 @@ impl Study {
         let mut report = match self {
             Self::Algorithms => algorithms::run(setting)?,
             Self::AlgorithmSettings => algorithms::tune(setting)?,
+            Self::Mechanisms => mechanisms::run(setting)?,
+            Self::Mean => mean::run(setting)?,
+            Self::Compression => compression::run(setting)?,
         };
         self.name().clone_into(&mut report.name);
         report.origin = origin;

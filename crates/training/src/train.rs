@@ -7,7 +7,7 @@ use rand_core::CryptoRng;
 use undertone_protocol::adapter::Adapter;
 
 use crate::algorithm::{Control, Correction, model_part, with_auxiliary};
-use crate::dpsgd::{self, Clip, Optimizer, clipped_gradient_sum};
+use crate::dpsgd::{self, Bounds, Clip, Optimizer, clipped_gradient_sum, for_each_clipped};
 use crate::error::{Result, TrainingError};
 use crate::features::Features;
 use crate::metrics::Metrics;
@@ -105,6 +105,41 @@ impl<R: CryptoRng> LocalTrainer<R> {
     /// Goes on from what was kept, or says how the last round ended ([`Control::settle`]).
     pub const fn control_mut(&mut self) -> &mut Control {
         &mut self.control
+    }
+
+    /// One step's contributions, for a mechanism that clips and encodes each example by itself: draws
+    /// a Poisson sample at the configured rate and hands the negated gradient at `global` of each
+    /// sampled example to `sink`, `[d]`, unclipped; zeros where it is not finite. Memory is bounded
+    /// by a micro-batch a worker.
+    ///
+    /// # Errors
+    /// [`TrainingError::AdapterMismatch`] if `global` is not an adapter of this task, and whatever
+    /// `sink` returns.
+    pub fn contributions<E: From<TrainingError>>(
+        &mut self,
+        global: &Adapter,
+        mut sink: impl FnMut(&[f32]) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let model = Arc::clone(&self.model);
+        let rate = model.config().sampling_rate;
+        let rows = dpsgd::poisson_sample(&mut self.rng, self.features.len(), rate);
+        let mut negated = Vec::with_capacity(global.len());
+        for_each_clipped(
+            &model,
+            global,
+            &self.features,
+            &rows,
+            &Bounds::none(),
+            |batch| {
+                for row in batch.rows() {
+                    negated.clear();
+                    negated.extend(row.iter().map(|g| -g));
+                    sink(&negated)?;
+                }
+                Ok::<_, E>(())
+            },
+        )?;
+        Ok(())
     }
 
     /// Makes the configured number of steps from `global`; `progress` gets steps done and steps in

@@ -16,9 +16,10 @@ use undertone_protocol::keys::IdentityKey;
 use undertone_protocol::params::RoundParams;
 use undertone_protocol::roster::Roster;
 use undertone_protocol::vector::RingVector;
+use undertone_server::coding::mean_update;
 use undertone_server::driver::now_ms;
 use undertone_server::store::{AnyStore, RoundRecord, RoundState, Store, TaskStatus};
-use undertone_server::task::{TaskDefinition, encoding};
+use undertone_server::task::TaskDefinition;
 use undertone_server::{App, app};
 use undertone_study::mail::Prepared;
 use undertone_training::{Metrics, evaluate};
@@ -328,8 +329,8 @@ impl Watcher<'_> {
             upload.get(header..).unwrap_or_default(),
         )?;
         let count = u32::try_from(result.survivors.len()).unwrap_or(u32::MAX);
-        let mean =
-            encoding(&self.settings.mechanism, &self.settings.task)?.decode_mean(&sum, count);
+        let (mechanism, settings) = (&self.settings.mechanism, &self.settings.task);
+        let mean = mean_update(mechanism, settings, &params, (&sum, count))?;
         let ring_size = 2_f64.powi(i32::from(params.bits));
         // Coordinates from all over the vector, the same in all three pictures.
         let step = (length / GLIMPSE).max(1);

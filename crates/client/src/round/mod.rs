@@ -8,6 +8,7 @@ use chacha20::ChaCha20Rng;
 use getrandom::SysRng;
 use rand_core::{SeedableRng, TryRng};
 use tokio::time::Instant;
+use undertone_privacy::Noise;
 use undertone_protocol::ProtocolError;
 use undertone_protocol::id::{RoundId, RoundNumber};
 use undertone_protocol::vector::RingVector;
@@ -17,6 +18,7 @@ use self::prepare::Prepared;
 use self::seat::Seat;
 use crate::api::RoundResult;
 use crate::client::Client;
+use crate::coding::GradientSum;
 use crate::error::{ClientError, LostReason, RequestError};
 use crate::journal::Beginning;
 use crate::observer::{Event, Observer};
@@ -150,25 +152,43 @@ impl<T: Trainer, O: Observer> Client<T, O> {
             training: self.settings.training(),
             mechanism: &prepared.mechanism,
         };
-        let update = self.trainer.train(work).await;
-        let update = Zeroizing::new(update.map_err(|e| ClientError::Trainer(Box::new(e)))?);
+        let by_examples = matches!(prepared.mechanism.noise, Noise::DistributedDpSgd { .. });
+        let mut rng = generator()?;
+        let trainer = |e: T::Error| ClientError::Trainer(Box::new(e));
+        let trained = if by_examples {
+            let sum = prepared.coding.gradients(generator()?)?;
+            let sum = self.trainer.gradients(work, sum).await.map_err(trainer)?;
+            Trained::Gradients(Box::new(sum.ok_or(ClientError::NoGradients)?))
+        } else {
+            let update = self.trainer.train(work).await.map_err(trainer)?;
+            Trained::Update(Zeroizing::new(update))
+        };
         let seconds = started.elapsed().as_secs_f64();
         self.observer
             .event(Event::Trained { number, seconds })
             .await;
-        let (expected, found) = (prepared.adapter.len(), update.len());
-        if expected != found {
+        if let Trained::Update(update) = &trained
+            && update.len() != prepared.adapter.len()
+        {
+            let (expected, found) = (prepared.adapter.len(), update.len());
             return Err(ClientError::UpdateLength { expected, found }.into());
         }
-        let encoding = prepared.encoding;
-        let mut rng = generator()?;
-        let (vector, update, rng) = off_runtime(move || {
-            let vector = encoding.encode(&update, &mut rng);
-            (vector, update, rng)
+        let coding = prepared.coding.clone();
+        let (vector, update, rng) = off_runtime(move || match trained {
+            Trained::Update(update) => (coding.encode(&update, &mut rng), update, rng),
+            Trained::Gradients(sum) => (coding.finish(*sum), Zeroizing::default(), rng),
         })
         .await?;
-        Ok((vector.map_err(ClientError::Update)?, update, rng))
+        Ok((vector?, update, rng))
     }
+}
+
+/// What training gives.
+enum Trained {
+    /// An update.
+    Update(Zeroizing<Vec<f32>>),
+    /// Gradients of single examples, encoded and summed.
+    Gradients(Box<GradientSum>),
 }
 
 /// A cryptographic generator for one round, seeded by the operating system.

@@ -6,22 +6,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use undertone_privacy::Mechanism;
+use undertone_privacy::distributed::IntegerNoise;
 use undertone_protocol::ProtocolError;
 use undertone_protocol::adapter::Adapter;
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::client::Participant;
-use undertone_protocol::encoding::FixedPoint;
 use undertone_protocol::id::{MechanismDigest, ModelDigest, RoundId, RoundNumber, TrainingDigest};
 use undertone_protocol::params::RoundParams;
 
 use super::{Stop, off_runtime};
 use crate::api::{Link, MECHANISM_LIMIT, PARAMS_LIMIT, Stage, TRAINING_LIMIT, adapter_limit};
 use crate::client::{Client, Settings};
+use crate::coding::Coding;
 use crate::costs::{Costs, Ledgers};
 use crate::error::LostReason;
 use crate::journal::Judged;
 use crate::observer::Observer;
-use crate::policy::DeclineReason;
+use crate::policy::{DeclineReason, Policy};
 use crate::trainer::Trainer;
 
 /// A round that this client has checked and agrees to.
@@ -29,7 +30,7 @@ pub(super) struct Prepared {
     pub(super) participant: Participant,
     pub(super) adapter: Adapter,
     pub(super) mechanism: Mechanism,
-    pub(super) encoding: FixedPoint,
+    pub(super) coding: Coding,
     /// What releasing the update costs.
     pub(super) costs: Costs,
     /// By which budgets that was judged.
@@ -71,14 +72,16 @@ impl<T: Trainer, O: Observer> Client<T, O> {
         self.config.policy.check_mechanism(&mechanism, &ledgers)?;
         let costs = Costs::of(&mechanism);
         let filters = judged(&ledgers, &costs);
-        let encoding = encoding(&params, &mechanism)?;
+        Policy::check_joint_noise(&mechanism, &params)?;
         self.fetch_training(&params).await?;
-        let adapter = self.adapter(&params).await?;
+        let adapter = self.adapter(&params, &mechanism).await?;
+        let noise = self.noise(&params, &mechanism).await?;
+        let coding = Coding::of(&params, &mechanism, noise)?;
         Ok(Prepared {
             participant,
             adapter,
             mechanism,
-            encoding,
+            coding,
             costs,
             filters,
         })
@@ -135,12 +138,49 @@ impl<T: Trainer, O: Observer> Client<T, O> {
         Ok(())
     }
 
-    async fn adapter(&mut self, params: &RoundParams) -> Result<Adapter, Stop> {
+    /// The tables of the mechanism's noise, which take up to a second to compute; kept.
+    async fn noise(
+        &mut self,
+        params: &RoundParams,
+        mechanism: &Mechanism,
+    ) -> Result<Option<Arc<IntegerNoise>>, Stop> {
+        let Some((joint, _)) = mechanism.noise.joint() else {
+            return Ok(None);
+        };
+        if let Some((digest, noise)) = &self.settings.noise
+            && *digest == params.mechanism
+        {
+            return Ok(Some(Arc::clone(noise)));
+        }
+        let refused = DeclineReason::Mechanism;
+        let parameters = mechanism.parameters(joint.honest, 1).map_err(refused)?;
+        let Some(variance) = parameters.and_then(|p| p.local_variance()) else {
+            return Ok(None);
+        };
+        let noise = off_runtime(move || IntegerNoise::new(joint.sampler, variance)).await?;
+        let noise = Arc::new(noise.map_err(refused)?);
+        self.settings.noise = Some((params.mechanism, Arc::clone(&noise)));
+        Ok(Some(noise))
+    }
+
+    async fn adapter(
+        &mut self,
+        params: &RoundParams,
+        mechanism: &Mechanism,
+    ) -> Result<Adapter, Stop> {
         let path = format!("v1/rounds/{}/adapter", params.id());
         let vector = params.vector_length();
+        let longest = mechanism.rotation.map_or(vector, |layout| {
+            usize::try_from(layout.dimension).unwrap_or(usize::MAX)
+        });
+        let limit = self.config.policy.max_vector_length;
+        if longest > limit {
+            let offered = longest;
+            return Err(DeclineReason::VectorLength { offered, limit }.into());
+        }
         let bytes = self
             .link(Some(params))
-            .bytes(path, adapter_limit(vector))
+            .bytes(path, adapter_limit(longest))
             .await?;
         let (digest, adapter) =
             off_runtime(move || (ModelDigest::of(&bytes), Adapter::from_bytes(&bytes))).await?;
@@ -148,8 +188,11 @@ impl<T: Trainer, O: Observer> Client<T, O> {
             return Err(conflict("the adapter's digest").into());
         }
         let adapter = adapter.map_err(|e| DeclineReason::Adapter(e.to_string()))?;
-        if adapter.len() != vector {
-            let adapter = adapter.len();
+        let length = adapter.len();
+        let fits = mechanism.check_dimension(length);
+        fits.map_err(DeclineReason::Mechanism)?;
+        if mechanism.vector_length(length) != vector {
+            let adapter = length;
             return Err(DeclineReason::AdapterLength { adapter, vector }.into());
         }
         Ok(adapter)
@@ -185,13 +228,6 @@ fn judged(ledgers: &Ledgers, costs: &Costs) -> Vec<Judged> {
         })
     });
     with_order.collect()
-}
-
-/// The encoding, refused if the sum of the largest directory could overflow the ring.
-fn encoding(params: &RoundParams, mechanism: &Mechanism) -> Result<FixedPoint, DeclineReason> {
-    let largest = params.rule.max_clients;
-    let (clip, scale) = (mechanism.update_clip, mechanism.scale);
-    Ok(FixedPoint::new(params.ring(), clip, scale, largest)?)
 }
 
 fn conflict(what: &'static str) -> ProtocolError {

@@ -188,6 +188,7 @@ mod tests {
             prop_assert!(error <= allowed * 1.001 + 1e-9, "{error} {allowed}");
         }
 
+        /// Spec.
         #[test]
         fn no_vector_passes_the_bound(
             vector in proptest::collection::vec(any::<f32>(), 33),
@@ -217,6 +218,8 @@ mod tests {
     }
 
     /// The noise of the sum of clients has the honest variance, an empty sample has its noise too.
+    ///
+    /// Spec.
     #[test]
     fn noise_is_added_once_a_client() {
         let dimension = 1 << 14;
@@ -232,5 +235,18 @@ mod tests {
         let found = sum.iter().map(|z| (*z as f64).powi(2)).sum::<f64>() / f64::from(dimension);
         // Five standard errors: 2000 · sqrt(2 / 16384) each.
         assert!((found - 2000.0).abs() < 5.0 * 22.1, "{found}");
+    }
+
+    /// Spec.
+    #[test]
+    fn secrets_are_erased_and_not_shown() {
+        fn erased<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        let encoder = Encoder::new(Layout::all(3), &[1; 32], 1.0, 100.0).unwrap();
+        let encoded = encoder.encode(&[0.5, 0.25, -0.5], &mut rng(1)).unwrap();
+        erased(&encoded);
+        let mut contribution = Contribution::new(encoder, rng(2));
+        contribution.add(&[0.5, 0.25, -0.5]).unwrap();
+        assert_eq!(format!("{contribution:?}"), "Contribution { .. }");
+        erased(&contribution.finish(None).0);
     }
 }

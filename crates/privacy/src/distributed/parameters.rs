@@ -1,5 +1,7 @@
 //! From what a task wants to a grid: scale, sensitivity, noise, and the chance of a wrap.
 
+use serde::{Deserialize, Serialize};
+
 use super::noise::{LocalVariance, Sampler, delta_of_sampling};
 use super::rotation::Layout;
 use super::rounding::norm_bound;
@@ -19,7 +21,8 @@ pub const LARGEST_INFLATION: f64 = 1.05;
 const LARGEST_RADIUS: f64 = 67_108_864.0;
 
 /// The noise that honest clients add together.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct JointNoise {
     /// Which.
     pub sampler: Sampler,

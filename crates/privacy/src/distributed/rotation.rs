@@ -32,7 +32,8 @@ pub const LONGEST: u32 = 1 << 28;
 pub struct Layout {
     /// Values of a vector, d: 1 to 2^28.
     pub dimension: u32,
-    /// How many of the rotated coordinates are sent, 1 to their number; `null` for all.
+    /// How many of the rotated coordinates are sent, 1 to their number; all if it is left out.
+    #[serde(default)]
     pub kept: Option<u32>,
 }
 

@@ -166,6 +166,7 @@ mod tests {
         let mechanism = Mechanism {
             update_clip: 1.0,
             scale: 1.0,
+            rotation: None,
             noise,
         };
         serde_json::to_vec(&mechanism).unwrap()

@@ -1,7 +1,5 @@
 //! Ending a round: its result, and the adapter that follows from it.
 
-use std::sync::Arc;
-
 use undertone_federated::{Cohort, ServerState};
 use undertone_protocol::adapter::Adapter;
 use undertone_protocol::aggregator::{PhaseName, UnmaskPhase};
@@ -13,6 +11,7 @@ use undertone_protocol::{ProtocolError, RoundFailure};
 use super::open::current_adapter;
 use super::unmask;
 use crate::app::App;
+use crate::coding::Decoding;
 use crate::error::ServerError;
 use crate::store::{
     Outcome, RoundRecord, Store, StoreError, StoredResult, TaskRecord, chunk_count, chunk_range,
@@ -92,21 +91,20 @@ async fn assemble<S: Store>(
     let (ring, length) = (params.ring(), params.vector_length());
     let mechanism = serde_json::from_slice(&task.mechanism)
         .map_err(|e| StoreError::Corrupt(format!("mechanism: {e}")))?;
-    let encoding = Arc::new(task::encoding(&mechanism, &task.settings)?);
     let clients = u32::try_from(clients).unwrap_or(u32::MAX);
-    let mut mean = Vec::with_capacity(length);
+    let mut decoding = Decoding::new(&mechanism, &task.settings, params, clients)?;
     let mut sum = Vec::with_capacity(ring.packed_length(length));
     for chunk in 0..chunk_count(length) {
         let Some(packed) = app.store().unmasked_chunk(round, chunk).await? else {
             return Ok(None);
         };
         sum.extend_from_slice(&packed);
-        let (elements, encoding) = (chunk_range(length, chunk).len(), encoding.clone());
-        let part = tokio::task::spawn_blocking(move || {
-            let part = RingVector::unpack(ring, elements, &packed)?;
-            Ok::<_, ProtocolError>(encoding.decode_mean(&part, clients))
+        let elements = chunk_range(length, chunk).len();
+        let taken = tokio::task::spawn_blocking(move || {
+            decoding.take(&RingVector::unpack(ring, elements, &packed)?);
+            Ok::<_, ProtocolError>(decoding)
         });
-        mean.extend(part.await??);
+        decoding = taken.await??;
     }
     let (before, kept) = (
         current_adapter(app, task).await?,
@@ -124,6 +122,7 @@ async fn assemble<S: Store>(
             Some(bytes) => ServerState::from_bytes(&bytes)?,
             None => optimizer.first_state(&layout),
         };
+        let mean = decoding.finish();
         let values = optimizer.next(&layout, before.values(), &mean, &mut state, cohort)?;
         let adapter = before.with_values(values)?.to_bytes()?;
         Ok::<_, ServerError>((adapter, state.to_bytes()))

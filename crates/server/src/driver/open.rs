@@ -1,5 +1,6 @@
 //! Opening the next round of a task.
 
+use undertone_privacy::Mechanism;
 use undertone_protocol::adapter::Adapter;
 use undertone_protocol::aggregator::PhaseName;
 use undertone_protocol::id::RoundNumber;
@@ -15,7 +16,9 @@ use crate::telemetry;
 /// Opens the next round of a task that has none open.
 pub(super) async fn round<S: Store>(app: &App<S>, task: &TaskRecord) -> Result<(), ServerError> {
     let adapter = current_adapter(app, task).await?;
-    let length = Adapter::from_bytes(&adapter)?.len();
+    let mechanism: Mechanism = serde_json::from_slice(&task.mechanism)
+        .map_err(|e| StoreError::Corrupt(format!("mechanism: {e}")))?;
+    let length = mechanism.vector_length(Adapter::from_bytes(&adapter)?.len());
     let roster = Roster::decode_own(&task.roster)?;
     let mut nonce = [0; 32];
     getrandom::fill(&mut nonce)?;

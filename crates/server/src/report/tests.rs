@@ -44,6 +44,7 @@ fn task(noise: Noise) -> TaskRecord {
     let mechanism = Mechanism {
         update_clip: 4.0,
         scale: 65536.0,
+        rotation: None,
         noise,
     };
     let budget = TaskBudget {
