@@ -24,31 +24,41 @@ const EPSILON: f64 = 5.0;
 /// In each round so many clients, chosen by the seed, are not in the sum.
 const DROPPED: u32 = 2;
 
-/// The comparison: settings that were chosen on other splits ([`tune`]), on the reported one.
+/// The comparison: settings that were chosen on another split ([`tune`]), on the reported one.
 ///
 /// # Errors
 /// [`StudyError`]: the mail is missing, or training failed.
 pub fn run(setting: &Setting<'_>) -> Result<Report, StudyError> {
+    compare(
+        setting,
+        &CHOSEN,
+        "Federated algorithms, the head alone",
+        Trained::Head,
+    )
+}
+
+/// LoRA's variants by which factors are averaged, all with the demo's rate.
+///
+/// # Errors
+/// As [`run`].
+pub fn variants(setting: &Setting<'_>) -> Result<Report, StudyError> {
+    let what = "LoRA in the last layer, by which factors are averaged";
+    compare(setting, &VARIANTS, what, Trained::Lora)
+}
+
+fn compare(
+    setting: &Setting<'_>,
+    algorithms: &[Algorithm],
+    what: &str,
+    trained: Trained,
+) -> Result<Report, StudyError> {
     let data = Data::load(setting, SPLIT)?;
-    let mut tables = Vec::new();
-    for (algorithms, what) in [
-        (CHOSEN.as_slice(), "Federated algorithms, the head alone"),
-        (
-            VARIANTS.as_slice(),
-            "LoRA in the last layer: which factors are averaged",
-        ),
-    ] {
-        let rows = measured(setting, &data, algorithms)?;
-        let title = format!(
-            "{what}: {CLIENTS} unlike clients, {ROUNDS} rounds, without noise and at epsilon {EPSILON}"
-        );
-        let trained = algorithms
-            .first()
-            .map_or(Trained::Head, |first| first.trained);
-        tables.push(table(setting, &data, (title, SPLIT, trained), rows)?);
-    }
+    let rows = measured(setting, &data, algorithms)?;
+    let title = format!(
+        "{what}: {CLIENTS} unlike clients, {ROUNDS} rounds, without noise and at epsilon {EPSILON}"
+    );
     Ok(Report {
-        tables,
+        tables: vec![table(setting, &data, (title, SPLIT, trained), rows)?],
         ..Report::default()
     })
 }

@@ -88,7 +88,9 @@ impl Setting<'_> {
 pub enum Study {
     /// Federated algorithms on the demo's mail.
     Algorithms,
-    /// How their settings were chosen.
+    /// LoRA's variants in a federation.
+    LoraVariants,
+    /// How the settings of the algorithms were chosen.
     AlgorithmSettings,
     /// Central, distributed and local noise on the demo's mail.
     Mechanisms,
@@ -100,8 +102,9 @@ pub enum Study {
 
 impl Study {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Algorithms,
+        Self::LoraVariants,
         Self::AlgorithmSettings,
         Self::Mechanisms,
         Self::Mean,
@@ -112,6 +115,7 @@ impl Study {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Algorithms => "algorithms",
+            Self::LoraVariants => "lora-variants",
             Self::AlgorithmSettings => "algorithm-settings",
             Self::Mechanisms => "mechanisms",
             Self::Mean => "mean",
@@ -123,6 +127,7 @@ impl Study {
     pub const fn about(self) -> &'static str {
         match self {
             Self::Algorithms => "federated algorithms on the demo's mail, private and not",
+            Self::LoraVariants => "FFA-LoRA and plain LoRA in a federation, private and not",
             Self::AlgorithmSettings => "how the settings of `algorithms` were chosen",
             Self::Mechanisms => "central, distributed and local noise on the demo's mail",
             Self::Mean => "the error of a mean under central, distributed and local noise",
@@ -138,6 +143,7 @@ impl Study {
         let start = std::time::Instant::now();
         let mut report = match self {
             Self::Algorithms => algorithms::run(setting)?,
+            Self::LoraVariants => algorithms::variants(setting)?,
             Self::AlgorithmSettings => algorithms::tune(setting)?,
             Self::Mechanisms => mechanisms::run(setting)?,
             Self::Mean => mean::run(setting)?,

@@ -48,7 +48,7 @@ impl Trained {
         match self {
             Self::Head => config.head_only(),
             Self::Lora => TrainingConfig {
-                sampling_rate: 0.03,
+                sampling_rate: 0.02,
                 ..config
             },
         }
