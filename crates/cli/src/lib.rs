@@ -6,6 +6,7 @@ mod audit;
 mod auditor;
 mod authority;
 mod bench;
+mod calibrate;
 mod demo;
 mod enrol;
 mod error;
@@ -86,6 +87,7 @@ enum Command {
     #[command(subcommand)]
     Identity(identity::IdentityCommand),
     Account(account::AccountArgs),
+    Calibrate(calibrate::CalibrateArgs),
     Params(params::ParamsArgs),
     Noise(noise::NoiseArgs),
     #[command(subcommand)]
@@ -118,6 +120,7 @@ pub fn main() -> ExitCode {
         Command::Roster(command) => roster::run(command, &mut out),
         Command::Identity(command) => identity::run(command, &mut out),
         Command::Account(args) => account::run(args, &mut out).map_err(CliError::from),
+        Command::Calibrate(args) => calibrate::run(args, &mut out).map_err(CliError::from),
         Command::Params(args) => params::run(args, &mut out),
         Command::Noise(args) => noise::run(args, &mut out),
         Command::Bench(command) => bench::run(command, &mut out),

@@ -37,6 +37,26 @@ pub enum PrivacyError {
         /// The δ asked for.
         delta: f64,
     },
+    /// Integer noise has no privacy loss distribution that is computed here.
+    #[error(
+        "integer noise in many coordinates has no exact privacy loss distribution; \
+         account it by Rényi divergences"
+    )]
+    NoLossDistribution,
+    /// The privacy loss does not fit a grid of bearable size.
+    #[error(
+        "the privacy loss of these steps is too wide for a grid; account them by Rényi divergences, \
+         or raise the noise multiplier"
+    )]
+    LossTooWide,
+    /// δ is below what an accountant computes.
+    #[error("delta is {delta}; this accountant computes no smaller one than {smallest}")]
+    DeltaTooSmall {
+        /// The δ asked for.
+        delta: f64,
+        /// The smallest that is computed.
+        smallest: f64,
+    },
     /// No noise multiplier in the searched range reaches the target ε.
     #[error(
         "no noise multiplier up to {largest} keeps epsilon within {target}; \
@@ -48,6 +68,11 @@ pub enum PrivacyError {
         /// The largest noise multiplier tried.
         largest: f64,
     },
+    /// Calibration was asked for ε 0.
+    #[error(
+        "epsilon 0 promises that nothing is learnt, which no finite noise reaches; choose more"
+    )]
+    TargetIsZero,
     /// Calibration was asked for a mechanism that looks at no data.
     #[error(
         "nothing is released with 0 steps or a sampling rate of 0: there is no noise to choose"

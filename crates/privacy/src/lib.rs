@@ -4,8 +4,8 @@
 //! randomness; random generators are passed in.
 //!
 //! - [`noise`] draws Gaussian noise from a cryptographic generator.
-//! - [`accountant`] turns (sampling rate, noise multiplier, steps) into (ε, δ), and back into the
-//!   least noise multiplier that stays within a target ε.
+//! - [`accountant`] turns (sampling rate, noise multiplier, steps) into (ε, δ) by Rényi divergences and
+//!   by privacy loss distributions, and back into the least noise that stays within a target ε.
 //! - [`distributed`] encodes vectors as integers and adds integer noise that many clients share.
 //! - [`adaptive`] moves a clip norm towards a quantile, and says what that costs.
 //! - [`budget`] keeps what one data owner has spent, and says whether a next round still fits.

@@ -64,12 +64,15 @@ impl fmt::Display for View {
 pub enum Adjacency {
     /// One data set has one unit more than the other. (Replacing one unit is two such moves.)
     AddOrRemoveOne,
+    /// One data set has another unit in the place of one. The number of units is then public.
+    ReplaceOne,
 }
 
 impl fmt::Display for Adjacency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::AddOrRemoveOne => "add-or-remove-one",
+            Self::ReplaceOne => "replace-one",
         })
     }
 }

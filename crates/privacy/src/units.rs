@@ -87,6 +87,11 @@ checked_f64!(
     "0 to 1"
 );
 
+impl SamplingRate {
+    /// Every record in every step.
+    pub const ONE: Self = Self(1.0);
+}
+
 checked_f64!(
     /// The noise multiplier σ: the noise's standard deviation over the L2 sensitivity (the clip
     /// norm). Finite and above 0: without noise there is no guarantee to speak of.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::accountant::integer_noise::{DiscreteGaussian, Skellam};
 use crate::accountant::subsampled_gaussian::{self, SubsampledGaussian};
 use crate::error::PrivacyError;
+use crate::statement::Adjacency;
 
 /// So many identical steps of one mechanism: what an accountant composes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -32,22 +33,29 @@ impl Event {
     /// `order` is not a finite number above 1.
     pub fn renyi_divergence(&self, order: f64) -> Result<f64, PrivacyError> {
         if order.is_finite() && order > 1.0 {
-            Ok(self.one_step(order))
+            Ok(self.one_step(Adjacency::AddOrRemoveOne, order))
         } else {
             Err(PrivacyError::Order(order))
         }
     }
 
     /// [`Self::renyi_divergence`] after its checks.
-    pub(super) fn one_step(&self, order: f64) -> f64 {
-        match self {
-            Self::Gaussian(gaussian) => subsampled_gaussian::one_step(
+    pub(super) fn one_step(&self, adjacency: Adjacency, order: f64) -> f64 {
+        match (self, adjacency) {
+            (Self::Gaussian(gaussian), adjacency) => subsampled_gaussian::one_step_under(
+                adjacency,
                 gaussian.sampling_rate.get(),
                 gaussian.noise_multiplier.get(),
                 order,
             ),
-            Self::Skellam(skellam) => skellam.one_step(order),
-            Self::DiscreteGaussian(gaussian) => gaussian.one_step(order),
+            (Self::Skellam(skellam), Adjacency::AddOrRemoveOne) => skellam.one_step(order),
+            (Self::Skellam(skellam), Adjacency::ReplaceOne) => skellam.replacing().one_step(order),
+            (Self::DiscreteGaussian(gaussian), Adjacency::AddOrRemoveOne) => {
+                gaussian.one_step(order)
+            }
+            (Self::DiscreteGaussian(gaussian), Adjacency::ReplaceOne) => {
+                gaussian.replacing().one_step(order)
+            }
         }
     }
 

@@ -72,6 +72,17 @@ pub fn l1_bound(l2_squared: u64, dimension: u64) -> u64 {
     reason = "beyond 2^53 grid units, 1e-16 relative"
 )]
 impl Skellam {
+    /// The same under replacing one record by another: twice the sensitivity, and no amplification
+    /// by sampling, for which there is no general bound here.
+    pub(super) fn replacing(mut self) -> Self {
+        if self.sampling_rate.get() > 0.0 {
+            self.sampling_rate = SamplingRate::ONE;
+        }
+        self.l2_squared = self.l2_squared.saturating_mul(4);
+        self.l1 = self.l1.saturating_mul(2);
+        self
+    }
+
     /// The divergence of one step at `order` > 1, in nats.
     pub(super) fn one_step(&self, order: f64) -> f64 {
         let q = self.sampling_rate.get();
@@ -100,6 +111,17 @@ impl Skellam {
     reason = "beyond 2^53 grid units, 1e-16 relative"
 )]
 impl DiscreteGaussian {
+    /// The same under replacing one record by another: twice the sensitivity, and no amplification
+    /// by sampling, for which there is no general bound here.
+    pub(super) fn replacing(mut self) -> Self {
+        if self.sampling_rate.get() > 0.0 {
+            self.sampling_rate = SamplingRate::ONE;
+        }
+        self.l2_squared = self.l2_squared.saturating_mul(4);
+        self.l1 = self.l1.saturating_mul(2);
+        self
+    }
+
     /// The divergence of one step at `order` > 1, in nats. Infinite where a share's standard
     /// deviation is below 1/2: the source has no bound there.
     pub(super) fn one_step(&self, order: f64) -> f64 {

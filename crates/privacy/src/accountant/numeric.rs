@@ -23,6 +23,20 @@ pub(super) fn ln_erfc(x: f64) -> f64 {
     -x * x - (x * PI.sqrt()).ln() + series.ln()
 }
 
+/// ln(e^x - 1) for x > 0.
+pub(super) fn ln_expm1(x: f64) -> f64 {
+    if x < 1.0 {
+        x.exp_m1().ln()
+    } else {
+        x + (-(-x).exp()).ln_1p()
+    }
+}
+
+/// ln(1 + e^x).
+pub(super) fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

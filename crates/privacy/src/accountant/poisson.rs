@@ -14,6 +14,10 @@
 
 use crate::accountant::numeric::ln_add;
 
+/// Above this order no amplification is computed: the series is long, and at such orders a sampled
+/// mechanism's divergence is near the unsampled one's.
+const LONGEST: f64 = 1024.0;
+
 /// The divergence of one step, at `order` > 1, that takes each record with probability `q` and then
 /// runs a mechanism whose divergence at an order l is at most `divergence(l)`. In nats.
 ///
@@ -28,7 +32,7 @@ pub(super) fn subsampled(q: f64, order: f64, divergence: impl Fn(f64) -> f64) ->
         }
         // Sampling never costs: the joint convexity of e^((α-1) D(α)).
         let unsampled = (alpha - 1.0) * divergence(alpha);
-        if q >= 1.0 {
+        if q >= 1.0 || alpha > LONGEST {
             unsampled
         } else {
             ln_a_integer(q, alpha, &divergence).min(unsampled)

@@ -1,31 +1,47 @@
 //! The Rényi-DP accountant: composition over fixed orders, conversion to (ε, δ).
 //!
-//! Adjacency is adding or removing one record. Orders, divergences and conversion are those of
-//! Google's dp-accounting, so that figures can be compared; the one difference is that
-//! its series for fractional orders, an upper bound, is replaced where a simpler bound is lower.
-//! A tighter ε comes from privacy-loss-distribution accountants; this one is an upper bound.
+//! Divergences and conversion are those of Google's dp-accounting, whose orders are among those here,
+//! so that figures can be compared: ours are never above, as the fractional orders are integrated
+//! exactly where dp-accounting sums up an upper bound. A tighter ε comes from the accountant of
+//! privacy loss distributions; this one is an upper bound.
 
 use crate::accountant::event::Event;
 use crate::accountant::subsampled_gaussian::SubsampledGaussian;
 use crate::error::PrivacyError;
+use crate::statement::Adjacency;
 use crate::units::{Delta, Epsilon, NoiseMultiplier, SamplingRate};
 
 /// Name of this accountant in statements.
 pub const NAME: &str = "Rényi differential privacy (Mironov, Talwar, Zhang 2019), converted by \
                         Canonne, Kamath, Steinke 2020, Proposition 12";
 
-/// dp-accounting's default orders: 1.1 to 10.9 in tenths, 11 to 63, and 128, 256, 512, 1024.
+/// The orders, ascending: from 1.001, for losses in the hundreds, to 2^20, for the tiniest. Among
+/// them are dp-accounting's: 1.1 to 10.9 in tenths, 11 to 63, and 128, 256, 512, 1024.
 pub fn default_orders() -> Vec<f64> {
-    (1..100_u32)
-        .map(|tenths| 1.0 + f64::from(tenths) / 10.0)
-        .chain((11..64_u32).map(f64::from))
-        .chain([128.0, 256.0, 512.0, 1024.0])
+    let near_one = [1.001, 1.002, 1.004, 1.007];
+    let hundredths = (1..10_u32).map(|hundredth| 1.0 + f64::from(hundredth) / 100.0);
+    let tenths = (1..100_u32).map(|tenth| 1.0 + f64::from(tenth) / 10.0);
+    let whole = (11..64_u32).map(f64::from);
+    // Eight between a power of two and the next one, then two.
+    let eighths =
+        (6..10_u32).flat_map(|power| (8..16_u32).map(move |i| f64::from(i << (power - 3))));
+    let halves =
+        (10..20_u32).flat_map(|power| (2..4_u32).map(move |i| f64::from(i << (power - 1))));
+    near_one
+        .into_iter()
+        .chain(hundredths)
+        .chain(tenths)
+        .chain(whole)
+        .chain(eighths)
+        .chain(halves)
+        .chain([1_048_576.0])
         .collect()
 }
 
 /// What has been released so far, as one Rényi divergence for each order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RdpAccountant {
+    adjacency: Adjacency,
     orders: Vec<f64>,
     divergences: Vec<f64>,
 }
@@ -37,11 +53,18 @@ impl Default for RdpAccountant {
 }
 
 impl RdpAccountant {
-    /// An accountant over [`default_orders`] that has seen nothing yet.
+    /// An accountant over [`default_orders`] that has seen nothing yet, for adding or removing one
+    /// record.
     pub fn new() -> Self {
+        Self::under(Adjacency::AddOrRemoveOne)
+    }
+
+    /// The same for either adjacency.
+    pub fn under(adjacency: Adjacency) -> Self {
         let orders = default_orders();
         let divergences = vec![0.0; orders.len()];
         Self {
+            adjacency,
             orders,
             divergences,
         }
@@ -73,7 +96,7 @@ impl RdpAccountant {
         )]
         let steps = event.steps() as f64;
         for (&order, divergence) in self.orders.iter().zip(&mut self.divergences) {
-            *divergence += steps * event.one_step(order);
+            *divergence += steps * event.one_step(self.adjacency, order);
         }
     }
 
@@ -136,11 +159,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_are_as_many_orders_as_in_dp_accounting() {
+    fn the_orders_ascend_and_hold_those_of_dp_accounting() {
         let orders = default_orders();
-        assert_eq!(orders.len(), 99 + 53 + 4);
-        assert!(orders.is_sorted());
-        assert_eq!((orders[0], orders[98], orders[99]), (1.1, 10.9, 11.0));
+        assert!(orders.is_sorted_by(|a, b| a < b) && orders[0] > 1.0);
+        let theirs = (1..100_u32)
+            .map(|tenths| 1.0 + f64::from(tenths) / 10.0)
+            .chain((11..64_u32).map(f64::from))
+            .chain([128.0, 256.0, 512.0, 1024.0]);
+        for order in theirs {
+            assert!(orders.contains(&order), "{order}");
+        }
     }
 
     #[test]
