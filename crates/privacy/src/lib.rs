@@ -12,6 +12,7 @@
 //! - [`filter`] is what a ledger asks before each release: it holds where mechanisms are chosen by
 //!   what earlier ones released.
 //! - [`allocation`] splits a budget over rounds before the first of them.
+//! - [`audit`] says how much an attack proves: a lower bound on ε from how often it was right.
 //! - [`statement`] puts a guarantee into one complete sentence.
 //! - [`promise`] says what a task's rounds promise for an example and for a client, against the
 //!   aggregator and against those who see only the model; or why nothing is promised.
@@ -29,6 +30,7 @@
 pub mod accountant;
 pub mod adaptive;
 pub mod allocation;
+pub mod audit;
 pub mod budget;
 pub mod distributed;
 mod error;
