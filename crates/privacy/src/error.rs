@@ -70,7 +70,8 @@ pub enum PrivacyError {
     },
     /// Calibration was asked for ε 0.
     #[error(
-        "epsilon 0 promises that nothing is learnt, which no finite noise reaches; choose more"
+        "epsilon 0 promises that nothing is learnt, which no finite noise reaches; \
+         raise the target epsilon"
     )]
     TargetIsZero,
     /// Calibration was asked for a mechanism that looks at no data.

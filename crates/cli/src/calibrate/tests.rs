@@ -59,7 +59,7 @@ fn wrong_input_says_what_is_wrong_and_what_to_choose() {
     for (line, says) in [
         (
             "--epsilon 0 --delta 1e-5 --sampling-rate 0.1 --steps 40",
-            "choose more",
+            "raise the target epsilon",
         ),
         (
             "--epsilon -1 --delta 1e-5 --sampling-rate 0.1 --steps 40",
