@@ -87,6 +87,20 @@ impl Mailbox {
             })?;
         Ok(features)
     }
+
+    /// Sentence vectors of the untouched model, for a head alone; from the activations that the
+    /// demo's model needs anyway.
+    ///
+    /// # Errors
+    /// [`StudyError::Training`].
+    pub fn sentences(&self, watch: &Watch) -> Result<Features, StudyError> {
+        let model = Model::new(self.encoder.clone(), crate::settings::training())?;
+        let below = self.features(model.depth(), watch)?;
+        watch(Progress::Step(
+            "sentence vectors of the untouched model".into(),
+        ));
+        Ok(below.pooled(&self.encoder, |done, of| watch(Progress::Part { done, of }))?)
+    }
 }
 
 fn distinct(mails: &[Mail]) -> Vec<Mail> {

@@ -87,7 +87,7 @@ fn gradients(setting: &Setting<'_>) -> Result<Vec<Vec<f32>>, StudyError> {
     };
     let mailbox = Mailbox::open(setting.cache, config.sequence_length, &setting.watch)?;
     let model = Arc::new(Model::new(mailbox.encoder().clone(), config)?);
-    let features = mailbox.features(model.depth(), &setting.watch)?;
+    let features = mailbox.sentences(&setting.watch)?;
     let most = CLIENTS.into_iter().max().unwrap_or(0);
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let train = mailbox.split(SPLIT).train;

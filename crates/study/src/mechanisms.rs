@@ -54,8 +54,7 @@ const SERVER: u64 = 1000;
 pub fn run(setting: &Setting<'_>) -> Result<Report, StudyError> {
     let config = settings::training().head_only();
     let mailbox = Mailbox::open(setting.cache, config.sequence_length, &setting.watch)?;
-    let depth = Model::new(mailbox.encoder().clone(), config.clone())?.depth();
-    let features = mailbox.features(depth, &setting.watch)?;
+    let features = mailbox.sentences(&setting.watch)?;
     let split = mailbox.split(SPLIT);
     let mut all: Vec<Vec<Metrics>> = vec![Vec::new(); NAMES.len()];
     for seed in 1..=setting.seeds {
