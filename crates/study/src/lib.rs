@@ -14,8 +14,10 @@
 //! | federated algorithms compared | [`algorithms`] |
 //! | where noise is added compared: accuracy, and the error of a mean | [`mechanisms`], [`mean`] |
 //! | fewer bits and fewer coordinates | [`compression`] |
+//! | what an update tells to an attacker | [`attacks`] |
 
 pub mod algorithms;
+pub mod attacks;
 pub mod compression;
 pub mod error;
 pub mod mail;
@@ -98,17 +100,23 @@ pub enum Study {
     Mean,
     /// Compressed updates.
     Compression,
+    /// Membership inference against a client's updates.
+    Membership,
+    /// Gradient inversion of one update.
+    Inversion,
 }
 
 impl Study {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Algorithms,
         Self::LoraVariants,
         Self::AlgorithmSettings,
         Self::Mechanisms,
         Self::Mean,
         Self::Compression,
+        Self::Membership,
+        Self::Inversion,
     ];
 
     /// The name on the command line.
@@ -120,6 +128,8 @@ impl Study {
             Self::Mechanisms => "mechanisms",
             Self::Mean => "mean",
             Self::Compression => "compression",
+            Self::Membership => "membership",
+            Self::Inversion => "inversion",
         }
     }
 
@@ -132,6 +142,8 @@ impl Study {
             Self::Mechanisms => "central, distributed and local noise on the demo's mail",
             Self::Mean => "the error of a mean under central, distributed and local noise",
             Self::Compression => "fewer bits and fewer coordinates: bytes and accuracy",
+            Self::Membership => "an attack: was this mail in the data? Proven and claimed epsilon",
+            Self::Inversion => "an attack: which mail is this update made from?",
         }
     }
 
@@ -148,6 +160,8 @@ impl Study {
             Self::Mechanisms => mechanisms::run(setting)?,
             Self::Mean => mean::run(setting)?,
             Self::Compression => compression::run(setting)?,
+            Self::Membership => attacks::membership::run(setting)?,
+            Self::Inversion => attacks::inversion::run(setting)?,
         };
         self.name().clone_into(&mut report.name);
         report.origin = origin;
