@@ -152,6 +152,7 @@ impl Trainer for LoraTrainer {
     async fn train(&mut self, work: Work<'_>) -> Result<Vec<f32>, LoraError> {
         let config = TrainingConfig::from_json_bytes(work.training)?;
         agrees(&config, work.mechanism).map_err(LoraError::Disagreement)?;
+        bit_is_paid_for(&config, work.mechanism).map_err(LoraError::Disagreement)?;
         let control = if config.federated.has_control() {
             let memory = self.memory(work.task)?.ok_or(LoraError::NoMemory)?;
             memory.control.clone()
@@ -297,6 +298,23 @@ fn agrees(config: &TrainingConfig, mechanism: &Mechanism) -> Result<(), &'static
     }
 }
 
+/// Whether the mechanism bounds, and covers with noise, the bit of an adaptive clip norm.
+fn bit_is_paid_for(config: &TrainingConfig, mechanism: &Mechanism) -> Result<(), &'static str> {
+    let Some(clip) = &config.federated.clip else {
+        return Ok(());
+    };
+    if promise::cost(mechanism, PrivacyUnit::Client).is_err() {
+        return Err(
+            "an adaptive clip norm gives away a bit of each client, which only a mechanism that \
+             protects whole clients pays for; leave federated.clip out",
+        );
+    }
+    if (mechanism.update_clip / clip.joint_norm() - 1.0).abs() > 1e-6 {
+        return Err("with an adaptive clip norm update_clip is sqrt(1 + bit_weight^2 / 4)");
+    }
+    Ok(())
+}
+
 /// The mechanism of a task whose clients train by these settings: what [`LoraTrainer`] demands.
 ///
 /// # Errors
@@ -348,6 +366,23 @@ mod tests {
     use undertone_privacy::{NoiseMultiplier, SamplingRate};
     use undertone_protocol::id::RoundNumber;
     use undertone_training::fixture;
+
+    /// Without noise for whole clients nobody pays for the bit.
+    #[test]
+    fn an_adaptive_clip_norm_that_is_not_paid_for_is_refused() {
+        let mut config = private_config();
+        let clip = undertone_training::ClientClip {
+            initial: 1.0,
+            target_quantile: 0.5,
+            learning_rate: 0.2,
+            bit_weight: 0.5,
+        };
+        let mechanism = mechanism_of(&config, clip.joint_norm(), 1024.0).unwrap();
+        assert_eq!(bit_is_paid_for(&config, &mechanism), Ok(()));
+        config.federated.clip = Some(clip);
+        let refused = bit_is_paid_for(&config, &mechanism).unwrap_err();
+        assert!(refused.contains("leave federated.clip out"), "{refused}");
+    }
 
     fn private_config() -> TrainingConfig {
         let mut config = fixture::config();

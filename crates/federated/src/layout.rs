@@ -8,6 +8,7 @@
 //! |---|---|---|---|
 //! | `undertone.control.NAME` | that of NAME | SCAFFOLD's control variate c | c + (survivors / clients) x mean |
 //! | `undertone.weight` | `[1]` | 0; in the sum, the clients' weights | 0 |
+//! | `undertone.clip` | `[4]` | the clip norm C of updates, and its rule; in the sum, the clients' bits | [`crate::clip`] |
 //!
 //! Every other name is the model's, and the server's optimiser moves it.
 
@@ -25,6 +26,9 @@ pub const CONTROL: &str = "undertone.control.";
 /// The name of the weight.
 pub const WEIGHT: &str = "undertone.weight";
 
+/// The name of the clip norm.
+pub const CLIP: &str = "undertone.clip";
+
 /// What a tensor is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -34,6 +38,8 @@ pub enum Role {
     Control,
     /// The clients' weights.
     Weight,
+    /// The clip norm of updates and its rule.
+    Clip,
 }
 
 impl Role {
@@ -46,6 +52,8 @@ impl Role {
             Ok(Self::Control)
         } else if name == WEIGHT {
             Ok(Self::Weight)
+        } else if name == CLIP {
+            Ok(Self::Clip)
         } else if name.starts_with(RESERVED) {
             Err(refused(name, "the name is reserved and means nothing here"))
         } else {
@@ -86,7 +94,10 @@ impl Layout {
                 Role::Weight if shape != [1] => {
                     return Err(refused(name, "it is one value, of shape [1]"));
                 }
-                Role::Weight => {}
+                Role::Clip if shape != [4] => {
+                    return Err(refused(name, "it is four values, of shape [4]"));
+                }
+                Role::Weight | Role::Clip => {}
             }
             parts.push((length..length + size, role));
             length += size;
@@ -102,7 +113,15 @@ impl Layout {
                 "every tensor of the model needs a control variate of its shape, and no other",
             ));
         }
-        Ok(Self { parts, length })
+        let layout = Self { parts, length };
+        if layout.clip().is_some() && (layout.has_control() || layout.weight().is_some()) {
+            return Err(refused(
+                CLIP,
+                "it bounds the model's update alone; choose fed-avg or fed-prox instead of \
+                 scaffold, and the weighting uniform or examples-fixed",
+            ));
+        }
+        Ok(layout)
     }
 
     /// How many coordinates there are.
@@ -131,6 +150,11 @@ impl Layout {
     /// Whether clients send control variates.
     pub fn has_control(&self) -> bool {
         self.ranges(Role::Control).next().is_some()
+    }
+
+    /// Where the clip norm and its rule lie, if clients clip to one.
+    pub fn clip(&self) -> Option<Range<usize>> {
+        self.ranges(Role::Clip).next()
     }
 
     /// The place of the weight, where clients send one.
@@ -229,6 +253,11 @@ mod tests {
         for (tensors, names) in [
             (vec![("undertone.colour", [1].as_slice())], "reserved"),
             (vec![("a", &[1]), ("undertone.weight", &[2])], "one value"),
+            (vec![("a", &[1]), ("undertone.clip", &[1])], "four values"),
+            (
+                vec![("undertone.clip", &[4]), ("undertone.weight", &[1])],
+                "examples-fixed",
+            ),
             (vec![("a", &[1]), ("undertone.control.b", &[1])], "`b`"),
             (vec![("a", &[1]), ("undertone.control.a", &[1, 1])], "`a`"),
         ] {

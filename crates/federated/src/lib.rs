@@ -11,10 +11,12 @@
 //! | which coordinates of an adapter are the model's, and which an algorithm's | [`layout`] |
 //! | the whole step of a server, from the mean of a round to the next adapter | [`server`] |
 //! | weights that stay hidden: `[w x, w]` in one sum | [`weight`] |
+//! | a clip norm for whole clients that follows a quantile | [`clip`] |
 //! | `FedProx` and SCAFFOLD at a client | [`client`] |
 //! | plain LoRA: the average of products, factored anew | [`refactor`] |
 
 pub mod client;
+pub mod clip;
 pub mod error;
 pub mod layout;
 pub mod optimizer;
@@ -22,6 +24,7 @@ pub mod refactor;
 pub mod server;
 pub mod weight;
 
+pub use clip::ClientClip;
 pub use error::FederatedError;
 pub use layout::{Layout, Role};
 pub use optimizer::{Moments, ServerOptimizer};

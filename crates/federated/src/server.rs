@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::clip;
 use crate::error::{FederatedError, same_length};
 use crate::layout::{Layout, Role};
 use crate::optimizer::{Moments, ServerOptimizer, narrow};
@@ -29,7 +30,8 @@ impl ServerOptimizer {
     /// Each coordinate by its role: the model's moves by the optimiser, with the mean divided by
     /// the mean weight where there is one; SCAFFOLD's c by (survivors / clients) times its mean
     /// (Karimireddy et al., ICML 2020, algorithm 1, line 17); the weight stays 0. A mean weight
-    /// that is not above 0 says that nobody counted: the model then stays as it is.
+    /// that is not above 0 says that nobody counted: the model then stays as it is. Where clients
+    /// clip to a norm of the adapter ([`crate::clip`]), updates come in its units, and it moves.
     ///
     /// # Errors
     /// [`FederatedError::Length`], or [`FederatedError::NotFinite`] if a result is not finite;
@@ -58,6 +60,10 @@ impl ServerOptimizer {
                     *value /= weight;
                 }
             }
+            if let Some(clip) = layout.clip().and_then(|range| before.get(range.start)) {
+                let unit = f64::from(*clip);
+                update.iter_mut().for_each(|value| *value *= unit);
+            }
             self.step(&mut values, &update, &mut moved)?;
             layout.scatter(&mut after, Role::Model, &values);
         }
@@ -67,6 +73,15 @@ impl ServerOptimizer {
             let control = after.get_mut(range).unwrap_or_default();
             for (control, mean) in control.iter_mut().zip(means) {
                 *control = narrow(f64::from(*control) + part * mean);
+            }
+        }
+        if let Some(range) = layout.clip() {
+            let bits = mean.get(range.start).copied().unwrap_or(0.0);
+            let tensor = before.get(range.clone()).unwrap_or_default();
+            if let (Some(place), Some(next)) =
+                (after.get_mut(range.start), clip::next(tensor, bits))
+            {
+                *place = next;
             }
         }
         let kept = moved.first.iter().chain(&moved.second);
@@ -109,6 +124,20 @@ mod tests {
         let mean = [0.5, -1.0, 1.0, -2.0, 0.0];
         let after = FED_AVG.next(&layout, &before, &mean, &mut Moments::default(), COHORT);
         assert_eq!(after.unwrap(), [1.0, 2.0, 0.75, -1.0, 0.0]);
+    }
+
+    /// C = 2: a mean update of 0.25 in its units is 0.5. Four of five within, at w = 0.5 a mean of
+    /// 0.15, against a target of 0.5 with a step of 0.25: the factor is exp(-0.075).
+    #[test]
+    fn updates_in_units_of_the_clip_norm_and_the_norm_itself() {
+        let layout = Layout::of([("a", [1].as_slice()), ("undertone.clip", &[4])]).unwrap();
+        let before = [1.0, 2.0, 0.5, 0.25, 0.5];
+        // Noise on the coordinates of the rule changes nothing.
+        let mean = [0.25, 0.15, 3.0, -3.0, 7.0];
+        let after = FED_AVG.next(&layout, &before, &mean, &mut Moments::default(), COHORT);
+        let after = after.unwrap();
+        assert_eq!((after[0], &after[2..]), (1.5, [0.5, 0.25, 0.5].as_slice()));
+        assert!((f64::from(after[1]) - 2.0 * (-0.075_f64).exp()).abs() < 1e-6);
     }
 
     #[test]

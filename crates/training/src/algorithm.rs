@@ -2,7 +2,8 @@
 //! what a client remembers from round to round.
 
 use serde::{Deserialize, Serialize};
-use undertone_federated::layout::{CONTROL, WEIGHT};
+use undertone_federated::clip::ClientClip;
+use undertone_federated::layout::{CLIP, CONTROL, WEIGHT};
 use undertone_federated::weight::Weighting;
 use undertone_federated::{FederatedError, Layout, Role, client};
 use undertone_protocol::adapter::Adapter;
@@ -37,6 +38,10 @@ pub struct FederatedConfig {
     pub algorithm: ClientAlgorithm,
     /// How much its update counts.
     pub weighting: Weighting,
+    /// A clip norm of whole updates that follows a quantile of their norms; for tasks whose
+    /// mechanism promises something to whole clients, which pays for the bit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<ClientClip>,
 }
 
 impl Default for FederatedConfig {
@@ -44,6 +49,7 @@ impl Default for FederatedConfig {
         Self {
             algorithm: ClientAlgorithm::FedAvg {},
             weighting: Weighting::default(),
+            clip: None,
         }
     }
 }
@@ -53,6 +59,15 @@ impl FederatedConfig {
     pub(crate) fn validate(&self, momentum: f64) -> Result<()> {
         let refuse = |message: &str| Err(TrainingError::Config(message.to_owned()));
         self.weighting.validate()?;
+        if let Some(clip) = &self.clip {
+            clip.validate()?;
+            if self.has_control() || self.weighting.sends_weight() {
+                return refuse(
+                    "federated.clip bounds the model's update alone; choose fed-avg or fed-prox, \
+                     and the weighting uniform or examples-fixed",
+                );
+            }
+        }
         match self.algorithm {
             ClientAlgorithm::FedProx { mu } if !(mu.is_finite() && mu > 0.0) => refuse(
                 "federated.algorithm.mu must be above 0; without a proximal term choose fed-avg",
@@ -85,6 +100,9 @@ pub(crate) fn with_auxiliary(model: &Adapter, config: &TrainingConfig) -> Result
     }
     if federated.weighting.sends_weight() {
         tensors.insert(WEIGHT.to_owned(), (vec![1], vec![0.0]));
+    }
+    if let Some(clip) = &federated.clip {
+        tensors.insert(CLIP.to_owned(), (vec![4], clip.tensor().to_vec()));
     }
     Ok(Adapter::new(tensors)?)
 }
@@ -186,6 +204,8 @@ pub(crate) struct Correction<'a> {
     global: Vec<f32>,
     /// `c_i`.
     own: Vec<f32>,
+    /// The adapter's clip norm and rule, empty without one.
+    clip: Vec<f32>,
 }
 
 impl<'a> Correction<'a> {
@@ -196,6 +216,7 @@ impl<'a> Correction<'a> {
             start: &[],
             global: Vec::new(),
             own: Vec::new(),
+            clip: Vec::new(),
         }
     }
 
@@ -226,6 +247,7 @@ impl<'a> Correction<'a> {
             start: start.values(),
             global: c,
             own,
+            clip: layout.gather(global.values(), Role::Clip),
         })
     }
 
@@ -268,6 +290,10 @@ impl<'a> Correction<'a> {
         let factor = factor as f32;
         for value in &mut delta {
             *value *= factor;
+        }
+        if let Some(clip) = &config.federated.clip {
+            let bit = clip.send(&self.clip, &mut delta)?;
+            layout.scatter(&mut vector, Role::Clip, &bit);
         }
         layout.scatter(&mut vector, Role::Model, &delta);
         layout.scatter(&mut vector, Role::Weight, &[factor]);

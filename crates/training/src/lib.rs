@@ -33,3 +33,4 @@ pub use metrics::Metrics;
 pub use model::{BertConfig, Depth, Encoder, Model};
 pub use tokenize::TextTokenizer;
 pub use train::{LocalTrainer, LocalUpdate, evaluate};
+pub use undertone_federated::ClientClip;
