@@ -33,9 +33,13 @@ times steps a round. \"rdp\" and \"pld\" are upper bounds, so the smaller one ma
 exact where the sampling rate is 1, and an estimate otherwise. Choose delta well below one over the
 number of records. docs/accounting.md says more.";
 
+const USAGE: &str = "\
+undertone account --sampling-rate <RATE> --noise-multiplier <SIGMA> --steps <STEPS>
+                         --delta <DELTA> [OPTIONS]";
+
 /// State the epsilon of DP-SGD settings.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = USAGE)]
 pub(crate) struct AccountArgs {
     #[command(flatten)]
     sampling: SamplingArgs,

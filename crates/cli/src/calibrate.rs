@@ -25,9 +25,13 @@ Examples:
 The noise multiplier is rounded up to four decimals; with it, epsilon is at most the target.
 docs/accounting.md says what the accountants mean.";
 
+const USAGE: &str = "\
+undertone calibrate --epsilon <EPSILON> --sampling-rate <RATE> --steps <STEPS>
+                           --delta <DELTA> [OPTIONS]";
+
 /// Find the noise that a target epsilon needs.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = USAGE)]
 pub(crate) struct CalibrateArgs {
     /// The epsilon not to be exceeded, above 0
     #[arg(long, value_name = "EPSILON")]

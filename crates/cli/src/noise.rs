@@ -33,9 +33,14 @@ Epsilon is for adding or removing one unit, by the Rényi accountant; the mechan
 for --min-survivors less the corrupt. If nothing fits, the line on standard error says what to
 change.";
 
+const USAGE: &str = "\
+undertone noise --dimension <D> --clients <N> --min-survivors <N> --corrupt <FRACTION>
+                       --rounds <T> --delta <DELTA>
+                       (--noise-multiplier <Z> | --target-epsilon <EPSILON>) [OPTIONS]";
+
 /// Choose scale and noise of a distributed mechanism, and say what it costs.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, override_usage = USAGE)]
 pub(crate) struct NoiseArgs {
     /// Values of the adapter, 1 to 2^28
     #[arg(long, value_name = "D")]
