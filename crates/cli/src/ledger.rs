@@ -148,7 +148,7 @@ fn account(account: &UnitAccount, out: &mut impl Write) -> Result<(), CliError> 
     writeln!(out, "For each {unit}: {spent} is spent, in {rounds} rounds")?;
     match (budget, account.remaining) {
         (Some(budget), Some(left)) => {
-            writeln!(out, "  of a budget of {}; {left} is left", budget.epsilon)?
+            writeln!(out, "  of a budget of {}; {left} is left", budget.epsilon)?;
         }
         _ => writeln!(out, "  (the folder does not say of which budget)")?,
     }

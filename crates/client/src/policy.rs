@@ -169,7 +169,7 @@ impl Policy {
         }
         let (offered, floor) = (cost.noise_multiplier(), self.min_noise_multiplier);
         // Not a number is no noise either.
-        if !(offered >= floor.get()) {
+        if offered.is_nan() || offered < floor.get() {
             return Err(DeclineReason::NoiseMultiplier { offered, floor });
         }
         let Account { ledger, unbounded } = account;

@@ -1,7 +1,7 @@
 //! An adaptive clip norm for whole clients, whose bit is one more coordinate of the secure sum.
 //!
-//! Andrew, Thakkar, McMahan and Ramaswamy, "Differentially private learning with adaptive
-//! clipping" (NeurIPS 2021), on a mechanism whose numbers are fixed: clients send their update in
+//! Andrew, Thakkar, `McMahan` and Ramaswamy, "Differentially private learning with adaptive
+//! clipping" (`NeurIPS` 2021), on a mechanism whose numbers are fixed: clients send their update in
 //! units of the clip norm C, so that its norm is at most 1 whatever C is, and beside it the
 //! coordinate `w/2` if the update was within C, `-w/2` if not. Both together have a norm of at most
 //! `sqrt(1 + w^2/4)`, which is the `update_clip` of the mechanism: its noise covers the bit like

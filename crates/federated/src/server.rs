@@ -62,7 +62,9 @@ impl ServerOptimizer {
             }
             if let Some(clip) = layout.clip().and_then(|range| before.get(range.start)) {
                 let unit = f64::from(*clip);
-                update.iter_mut().for_each(|value| *value *= unit);
+                for value in &mut update {
+                    *value *= unit;
+                }
             }
             self.step(&mut values, &update, &mut moved)?;
             layout.scatter(&mut after, Role::Model, &values);

@@ -1,7 +1,7 @@
 //! Adaptive clipping: the clip norm follows a quantile of the norms, privately.
 //!
-//! Andrew, Thakkar, McMahan and Ramaswamy, "Differentially private learning with adaptive
-//! clipping" (NeurIPS 2021). Beside its clipped vector, each unit (an example or a client, whatever
+//! Andrew, Thakkar, `McMahan` and Ramaswamy, "Differentially private learning with adaptive
+//! clipping" (`NeurIPS` 2021). Beside its clipped vector, each unit (an example or a client, whatever
 //! the mechanism protects) gives one bit: whether its norm was within the clip norm C. The noisy
 //! fraction of such bits moves C towards the norm that a fraction `target_quantile` of all units
 //! keeps to.

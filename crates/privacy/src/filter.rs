@@ -4,7 +4,7 @@
 //! A service chooses the next round's mechanism, and whether there is one, after it has seen the
 //! sums before it. The composition theorems for mechanisms that are fixed beforehand do not cover
 //! that. This one does: if each release, given all before it, has Rényi divergence of order α at
-//! most ρ_i, and the sum of the ρ_i is at most B *whatever was released*, then all releases
+//! most `ρ_i`, and the sum of the `ρ_i` is at most B *whatever was released*, then all releases
 //! together have Rényi divergence of order α at most B (Feldman and Zrnic, "Individual Privacy
 //! Accounting via a Rényi Filter", `NeurIPS` 2021, Theorem 3.1; Lécuyer, "Practical Privacy
 //! Filters and Odometers with Rényi Differential Privacy", arXiv 2103.01379, for the same and for

@@ -115,7 +115,7 @@ fn another_rule_than_that_of_the_settings_is_refused() {
         LocalTrainer::new(Arc::clone(&model), shares(&model).remove(0), generator(0)).unwrap();
     let start = model.initial_adapter();
     let mut values = start.values().to_vec();
-    let place = values.iter().position(|v| *v == 0.4).unwrap();
+    let place = values.iter().position(|v| (*v - 0.4).abs() < 1e-9).unwrap();
     values[place] = 0.3;
     let start = start.with_values(values).unwrap();
     let refused = trainer.train(&start, |_, _| ());

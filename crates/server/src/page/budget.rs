@@ -117,6 +117,7 @@ pub(super) struct Budget {
     /// Round, and epsilon after it.
     course: Vec<(u32, f64)>,
     /// What all rounds may cost, if that was set.
+    #[allow(clippy::struct_field_names, reason = "it is a task's budget")]
     budget: Option<TaskBudget>,
     /// For whom something is promised, and for whom nothing.
     promises: Vec<Promise>,

@@ -9,7 +9,6 @@
 
 use std::sync::Arc;
 
-use rand_core::Rng;
 use undertone_plot::{Axis, Chart, Colour, Line};
 use undertone_privacy::{Delta, Epsilon, GaussianSource, SamplingRate, noise_multiplier_for};
 use undertone_protocol::adapter::Adapter;
@@ -120,7 +119,7 @@ impl Pile {
         &self,
         victim: usize,
         sees: Sees,
-        rng: &mut (impl rand_core::CryptoRng + Rng),
+        rng: &mut impl rand_core::CryptoRng,
     ) -> Result<Outcome, StudyError> {
         let missing = || StudyError::Setting(format!("there is no mail {victim} in the pile"));
         let (update, vector, class) = self.mails.get(victim).ok_or_else(missing)?;
@@ -148,7 +147,7 @@ impl Pile {
     fn masked(
         &self,
         update: &[f64],
-        rng: &mut (impl rand_core::CryptoRng + Rng),
+        rng: &mut impl rand_core::CryptoRng,
     ) -> Result<Vec<f64>, StudyError> {
         #[allow(clippy::cast_possible_truncation, reason = "updates travel as f32")]
         let values: Vec<f32> = update.iter().map(|v| *v as f32).collect();
@@ -165,6 +164,7 @@ impl Pile {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "the argument of map_err")]
 fn setting(error: undertone_protocol::ProtocolError) -> StudyError {
     StudyError::Setting(error.to_string())
 }
@@ -330,6 +330,7 @@ mod tests {
 
     /// Without noise every mail is found; under masks the rank is that of a guess.
     #[test]
+    #[allow(clippy::cast_precision_loss, reason = "small counts")]
     fn an_update_tells_its_example_and_a_masked_one_does_not() {
         let mut config = fixture::config().head_only();
         config.head_bias = true;
