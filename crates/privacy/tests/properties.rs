@@ -2,7 +2,6 @@
 
 #![expect(
     clippy::float_cmp,
-    clippy::panic,
     clippy::unwrap_used,
     reason = "test helpers; zero is exact, and so are constants handed through"
 )]
