@@ -2,8 +2,8 @@
 //!
 //! # How a sample is drawn
 //!
-//! Thresholds of the cumulative distribution, to 128 bits, are computed once ([`distribution`]). A
-//! sample compares one uniform 128-bit number with all of them ([`table`]): no floating-point
+//! Thresholds of the cumulative distribution, to 128 bits, are computed once (`distribution`). A
+//! sample compares one uniform 128-bit number with all of them (`table`): no floating-point
 //! number, no branch and no memory address depends on it.
 //!
 //! Reading all thresholds is only fast where they are few, up to a standard deviation of about 70.
