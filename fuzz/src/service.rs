@@ -154,6 +154,7 @@ fn definition(roster: Roster) -> TaskDefinition {
         roster,
         training: b"{}".to_vec(),
         mechanism: serde_json::to_vec(&Mechanism {
+            rotation: None,
             update_clip: 1.0,
             scale: 1024.0,
             noise: Noise::None,
