@@ -122,14 +122,7 @@ async fn made_up(database: Database, first: Adapter, optimizer: ServerOptimizer)
         settings.deadlines_ms = DEADLINES;
     };
     let parts = (first.clone(), b"{}".to_vec());
-    let task = Task::with_adapter(
-        database.url(),
-        (CLIENTS, 3),
-        parts,
-        ("test", Noise::None),
-        set,
-    )
-    .await;
+    let task = task_of(&database, parts, set).await;
     let mut service = Service::start(BINARY, database.url()).await;
     let state = tempfile::tempdir().unwrap();
     let inputs = Inputs::default();
@@ -185,6 +178,16 @@ async fn made_up(database: Database, first: Adapter, optimizer: ServerOptimizer)
     assert_eq!(task.store.optimizer_state(task.id).await.unwrap(), None);
 }
 
+/// A task of all clients, without noise; `parts` are its first adapter and training settings.
+async fn task_of(
+    database: &Database,
+    parts: (Adapter, Vec<u8>),
+    set: impl FnOnce(&mut undertone_server::store::TaskSettings),
+) -> Task {
+    let kind = ("test", Noise::None);
+    Task::with_adapter(database.url(), (CLIENTS, 3), parts, kind, set).await
+}
+
 /// SCAFFOLD with real training of the small model. One client dies before its input, so it does not
 /// count; another after its input, and never learns that it counted. Both come back.
 async fn scaffold(database: Database) {
@@ -197,14 +200,7 @@ async fn scaffold(database: Database) {
     let parts = (first.clone(), config.to_json_bytes().unwrap());
     let set =
         |settings: &mut undertone_server::store::TaskSettings| settings.deadlines_ms = DEADLINES;
-    let task = Task::with_adapter(
-        database.url(),
-        (CLIENTS, 3),
-        parts,
-        ("test", Noise::None),
-        set,
-    )
-    .await;
+    let task = task_of(&database, parts, set).await;
     let service = Service::start(BINARY, database.url()).await;
     let state = tempfile::tempdir().unwrap();
     let memory = |client: u16| state.path().join(format!("memory-{client}"));

@@ -46,9 +46,9 @@ pub(crate) enum LedgerCommand {
     Export(ExportArgs),
 }
 
-/// Where the ledger is.
+/// The folder of the ledger.
 #[derive(Debug, Args)]
-pub(crate) struct StateArgs {
+pub(crate) struct FolderArgs {
     /// The folder that `undertone join` was given
     #[arg(
         long,
@@ -57,6 +57,13 @@ pub(crate) struct StateArgs {
         default_value = "undertone-state"
     )]
     state: PathBuf,
+}
+
+/// Where the ledger is.
+#[derive(Debug, Args)]
+pub(crate) struct StateArgs {
+    #[command(flatten)]
+    folder: FolderArgs,
     /// The budget, where the folder is of an earlier version that did not keep it
     #[arg(long, value_name = "EPSILON", default_value = "8")]
     max_epsilon: Epsilon,
@@ -85,14 +92,8 @@ pub(crate) struct ShowArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// The folder that `undertone join` was given
-    #[arg(
-        long,
-        visible_alias = "state-dir",
-        value_name = "FOLDER",
-        default_value = "undertone-state"
-    )]
-    state: PathBuf,
+    #[command(flatten)]
+    folder: FolderArgs,
     /// Exported receipts, instead of a folder
     #[arg(long, value_name = "FILE", conflicts_with = "state")]
     receipts: Option<PathBuf>,
@@ -122,7 +123,7 @@ pub(crate) fn run(command: &LedgerCommand, out: &mut impl Write) -> Result<(), C
 }
 
 fn show(args: &ShowArgs, out: &mut impl Write) -> Result<(), CliError> {
-    let report = ledger::read(&args.state.state, args.state.usual())?;
+    let report = ledger::read(&args.state.folder.state, args.state.usual())?;
     if args.json {
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
         return Ok(());
@@ -195,7 +196,7 @@ fn rounds(report: &LedgerReport, out: &mut impl Write) -> Result<(), CliError> {
 
 fn verify(args: &VerifyArgs, out: &mut impl Write) -> Result<(), CliError> {
     let checked = match &args.receipts {
-        None => ledger::verify(&args.state, args.key)?,
+        None => ledger::verify(&args.folder.state, args.key)?,
         Some(path) => {
             let text = fs::read_to_string(path).map_err(CliError::read(path))?;
             let export: Export = serde_json::from_str(&text)
@@ -228,7 +229,7 @@ fn report(checked: &Checked, out: &mut impl Write) -> Result<(), CliError> {
 }
 
 fn export(args: &ExportArgs, out: &mut impl Write) -> Result<(), CliError> {
-    let export = ledger::export(&args.state.state, args.state.usual())?;
+    let export = ledger::export(&args.state.folder.state, args.state.usual())?;
     let mut json = serde_json::to_string_pretty(&export)?;
     json.push('\n');
     match &args.out {

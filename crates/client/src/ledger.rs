@@ -136,17 +136,10 @@ fn stated(
     rounds: usize,
 ) -> UnitAccount {
     let Account { ledger, unbounded } = account;
-    let epsilon = ledger.spent().ok().filter(|_| *unbounded == 0);
-    let nothing = ledger.entries().is_empty();
     UnitAccount {
         unit,
         budget,
-        // Nothing was released: the accountant is not asked, which rounds up.
-        epsilon: if nothing && *unbounded == 0 {
-            Epsilon::new(0.0).ok()
-        } else {
-            epsilon
-        },
+        epsilon: ledger.spent().ok().filter(|_| *unbounded == 0),
         delta: ledger.budget().delta,
         remaining: budget.map(|_| ledger.remaining()),
         rounds,

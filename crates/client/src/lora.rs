@@ -152,7 +152,6 @@ impl Trainer for LoraTrainer {
     async fn train(&mut self, work: Work<'_>) -> Result<Vec<f32>, LoraError> {
         let config = TrainingConfig::from_json_bytes(work.training)?;
         agrees(&config, work.mechanism).map_err(LoraError::Disagreement)?;
-        bit_is_paid_for(&config, work.mechanism).map_err(LoraError::Disagreement)?;
         let control = if config.federated.has_control() {
             let memory = self.memory(work.task)?.ok_or(LoraError::NoMemory)?;
             memory.control.clone()
@@ -263,6 +262,7 @@ fn agrees(config: &TrainingConfig, mechanism: &Mechanism) -> Result<(), &'static
             "a weight in the sum has no bounded sensitivity to a client; choose examples-fixed",
         );
     }
+    bit_is_paid_for(config, mechanism)?;
     let same = |a: f64, b: f64| a.to_bits() == b.to_bits();
     if let Noise::DistributedDpSgd { sampling_rate, .. } = &mechanism.noise {
         if !same(sampling_rate.get(), config.sampling_rate) {

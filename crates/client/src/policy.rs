@@ -89,8 +89,7 @@ impl Policy {
         {
             return Err(DeclineReason::RoundLimit { limit });
         }
-        let corrupt = usize::try_from(params.rule.corrupt).unwrap_or(usize::MAX);
-        let offered = params.min_survivors().saturating_sub(corrupt);
+        let offered = usize::try_from(params.rule.honest_survivors()).unwrap_or(0);
         let floor = self.min_honest;
         if offered < floor {
             return Err(DeclineReason::HonestSurvivors { offered, floor });
@@ -135,8 +134,7 @@ impl Policy {
         params: &RoundParams,
     ) -> Result<(), DeclineReason> {
         if let Some((joint, _)) = mechanism.noise.joint() {
-            let rule = params.rule;
-            let guaranteed = rule.min_survivors.saturating_sub(rule.corrupt);
+            let guaranteed = params.rule.honest_survivors();
             if joint.honest > guaranteed {
                 let counted = joint.honest;
                 return Err(DeclineReason::HonestNoise {

@@ -78,7 +78,6 @@ pub fn check_delta(delta: Delta, unit: PrivacyUnit, units: u64) -> Result<(), Pr
 pub struct Ledger {
     budget: Budget,
     entries: Vec<Event>,
-    spent: RdpAccountant,
     filter: Option<Filter>,
 }
 
@@ -152,7 +151,6 @@ impl Ledger {
         Self {
             budget,
             entries: Vec::new(),
-            spent: RdpAccountant::new(),
             filter: None,
         }
     }
@@ -196,10 +194,14 @@ impl Ledger {
     /// # Errors
     /// Something recorded by [`Self::record_past`] has no finite ε.
     pub fn spent(&self) -> Result<Epsilon, PrivacyError> {
-        match (&self.filter, self.entries.len()) {
-            (Some(filter), 2..) => filter.epsilon(),
-            _ => self.spent.epsilon(self.budget.delta),
+        if let (Some(filter), 2..) = (&self.filter, self.entries.len()) {
+            return filter.epsilon();
         }
+        // Computed here, not kept: it takes milliseconds for each mechanism, and a journal that is
+        // read back records one release after the other.
+        let mut spent = RdpAccountant::new();
+        self.entries.iter().for_each(|entry| spent.compose(entry));
+        spent.epsilon(self.budget.delta)
     }
 
     /// ε after `next`, at the budget's δ. Not spent plus the cost of `next` alone: composition is
@@ -273,7 +275,6 @@ impl Ledger {
         if event.steps() == 0 {
             return;
         }
-        self.spent.compose(&event);
         if let Ok(mut filter) = self.filter_for(&event) {
             filter.record_past(&event);
             self.filter = Some(filter);

@@ -312,70 +312,14 @@ impl Mechanism {
 }
 
 #[cfg(test)]
+pub(crate) mod fixture;
+
+#[cfg(test)]
 mod tests {
     use serde_json::Value;
 
+    use super::fixture::{by_clients, by_examples, local as mechanism, without_noise};
     use super::*;
-    use crate::distributed::Sampler;
-    use crate::units::NoiseMultiplier;
-
-    fn mechanism() -> Mechanism {
-        Mechanism {
-            update_clip: 4.0,
-            scale: 65536.0,
-            rotation: None,
-            noise: Noise::LocalDpSgd {
-                clip_norm: 1.0,
-                per_round: SubsampledGaussian {
-                    sampling_rate: SamplingRate::new(0.1).unwrap(),
-                    noise_multiplier: NoiseMultiplier::new(1.1).unwrap(),
-                    steps: 4,
-                },
-            },
-        }
-    }
-
-    fn without_noise() -> Mechanism {
-        let noise = Noise::None;
-        Mechanism {
-            noise,
-            ..mechanism()
-        }
-    }
-
-    fn joint() -> JointNoise {
-        JointNoise {
-            sampler: Sampler::Skellam,
-            noise_multiplier: NoiseMultiplier::new(2.0).unwrap(),
-            honest: 5,
-        }
-    }
-
-    fn distributed(noise: Noise) -> Mechanism {
-        Mechanism {
-            update_clip: 1.0,
-            scale: 1024.0,
-            rotation: Some(Layout::all(1000)),
-            noise,
-        }
-    }
-
-    fn by_examples() -> Mechanism {
-        distributed(Noise::DistributedDpSgd {
-            joint: joint(),
-            sampling_rate: SamplingRate::new(0.1).unwrap(),
-            contributions: 60,
-            divisor: 400.0,
-        })
-    }
-
-    fn by_clients() -> Mechanism {
-        distributed(Noise::DistributedDpFedAvg {
-            joint: joint(),
-            divisor: 8.0,
-            local: mechanism().noise.local(),
-        })
-    }
 
     fn all() -> [Mechanism; 5] {
         let compressed = Mechanism {

@@ -268,7 +268,19 @@ pub fn assumptions(mechanism: &Mechanism) -> Vec<&'static str> {
 }
 
 /// What no promise covers, one sentence each.
-pub const NOT_COVERED: [&str; 6] = [
+pub fn not_covered(mechanism: &Mechanism) -> Vec<&'static str> {
+    let mut all = NOT_COVERED.to_vec();
+    // Noise in the secure sum is drawn in integers.
+    if mechanism.noise.local().is_some() {
+        all.push(
+            "Samples of the noise that a client adds by itself are drawn with floating-point \
+             numbers, hardened against known attacks and not proven.",
+        );
+    }
+    all
+}
+
+const NOT_COVERED: [&str; 5] = [
     "Who takes part, when, and from which network address, is visible to the service.",
     "That a service learns sums only is a computational promise: it holds as long as the \
      cryptography does, and fewer clients than assumed work with the service. Differential \
@@ -277,34 +289,15 @@ pub const NOT_COVERED: [&str; 6] = [
      hides a member, not what all members have in common.",
     "Records that several clients hold, or that one person left with one client many times, are \
      several units.",
-    "Samples of the noise are drawn with floating-point numbers, hardened against known attacks \
-     and not proven.",
     "Files on a client's machine, what its operator sees, and what is done with the model later.",
 ];
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accountant::SubsampledGaussian;
     use crate::distributed::rounding::norm_bound;
-    use crate::distributed::{JointNoise, Layout, Sampler};
-    use crate::units::NoiseMultiplier;
-
-    fn local() -> Mechanism {
-        Mechanism {
-            update_clip: 4.0,
-            scale: 65536.0,
-            rotation: None,
-            noise: Noise::LocalDpSgd {
-                clip_norm: 1.0,
-                per_round: SubsampledGaussian {
-                    sampling_rate: SamplingRate::new(0.1).unwrap(),
-                    noise_multiplier: NoiseMultiplier::new(1.1).unwrap(),
-                    steps: 4,
-                },
-            },
-        }
-    }
+    use crate::mechanism::fixture::{by_clients, by_examples, distributed, joint, local};
+    use crate::units::SamplingRate;
 
     fn delta() -> Delta {
         Delta::new(1e-5).unwrap()
@@ -373,32 +366,13 @@ mod tests {
         assert!(assumptions(&bare).len() < assumptions(&local()).len());
     }
 
-    fn distributed(noise: Noise) -> Mechanism {
-        Mechanism {
-            update_clip: 1.0,
-            scale: 1024.0,
-            rotation: Some(Layout::all(1000)),
-            noise,
-        }
-    }
-
     /// Distributed noise is calibrated to what is encoded by itself: an example, or a client. An
     /// example inside a client's update moves it by twice as much.
     ///
     /// Spec: R-12.9.
     #[test]
     fn distributed_noise_promises_at_its_own_unit() {
-        let joint = JointNoise {
-            sampler: Sampler::Skellam,
-            noise_multiplier: NoiseMultiplier::new(2.0).unwrap(),
-            honest: 5,
-        };
-        let by_examples = distributed(Noise::DistributedDpSgd {
-            joint,
-            sampling_rate: SamplingRate::new(0.1).unwrap(),
-            contributions: 60,
-            divisor: 400.0,
-        });
+        let by_examples = by_examples();
         let (example, client) = (PrivacyUnit::Example, PrivacyUnit::Client);
         let event = cost(&by_examples, example).unwrap();
         let Event::Skellam(skellam) = event else {
@@ -414,7 +388,7 @@ mod tests {
         let fedavg = |local| {
             let divisor = 8.0;
             distributed(Noise::DistributedDpFedAvg {
-                joint,
+                joint: joint(),
                 divisor,
                 local,
             })
@@ -428,6 +402,17 @@ mod tests {
         assert_eq!(cost(&both, example), cost(&local(), example));
         assert_eq!(cost(&both, client), Ok(of_client));
         assert!(assumptions(&both).len() > 3);
+    }
+
+    /// Integer noise is exact; only what a client draws by itself is in floating point.
+    #[test]
+    fn floating_point_is_named_where_it_is_used() {
+        let named = |mechanism: &Mechanism| {
+            not_covered(mechanism)
+                .iter()
+                .any(|sentence| sentence.contains("floating-point"))
+        };
+        assert!(named(&local()) && !named(&by_examples()) && named(&by_clients()));
     }
 
     #[test]

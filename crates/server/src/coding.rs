@@ -42,7 +42,7 @@ pub fn check(
 /// [`ServerError::Task`] names both numbers.
 pub fn check_honest(mechanism: &Mechanism, params: &RoundParams) -> Result<(), ServerError> {
     let rule = params.rule;
-    let guaranteed = rule.min_survivors.saturating_sub(rule.corrupt);
+    let guaranteed = rule.honest_survivors();
     match mechanism.noise.joint() {
         Some((joint, _)) if joint.honest > guaranteed => Err(ServerError::Task(format!(
             "the mechanism counts the noise of {} honest clients; of {} survivors at least, {} may \

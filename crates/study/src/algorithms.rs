@@ -15,7 +15,7 @@ use crate::mail::{Cut, Mailbox};
 use crate::report::Report;
 use crate::seeds::generator;
 use crate::settings::{self, CLIENTS, DELTA, ROUNDS, SPLIT, TUNING_SPLITS};
-use crate::table::{Cell, Column, Form, Table};
+use crate::table::{Cell, Column, Form, Table, figures};
 use compared::{Algorithm, CANDIDATES, CHOSEN, Privacy, Trained, VARIANTS};
 
 /// The target of private trainings, for one example at [`DELTA`].
@@ -101,16 +101,6 @@ fn measured(
     Ok(rows)
 }
 
-fn figures(metrics: &[Metrics]) -> [Cell; 3] {
-    let over =
-        |figure: fn(&Metrics) -> f64| Cell::over(&metrics.iter().map(figure).collect::<Vec<_>>());
-    [
-        over(|m| m.accuracy),
-        over(|m| m.auc.unwrap_or(f64::NAN)),
-        over(|m| m.loss),
-    ]
-}
-
 fn table(
     setting: &Setting<'_>,
     data: &Data,
@@ -180,8 +170,7 @@ impl Data {
         let mailbox = Mailbox::open(setting.cache, base.sequence_length, &setting.watch)?;
         let depth = Model::new(mailbox.encoder().clone(), base)?.depth();
         let below = mailbox.features(depth, &setting.watch)?;
-        setting.begin("sentence vectors of the untouched model");
-        let pooled = below.pooled(mailbox.encoder(), |done, of| setting.at(done, of))?;
+        let pooled = mailbox.pooled(&below, &setting.watch)?;
         Ok(Self {
             below,
             pooled,

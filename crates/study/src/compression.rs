@@ -5,17 +5,17 @@ use std::sync::Arc;
 use undertone_privacy::distributed::{Layout, Setup};
 use undertone_protocol::adapter::Adapter;
 use undertone_training::data::partition;
+use undertone_training::simulation::moved;
 use undertone_training::{LocalTrainer, Metrics, Model, TrainingConfig, evaluate};
 
 use crate::Setting;
 use crate::error::StudyError;
 use crate::mail::{Cut, Mailbox};
-use crate::mechanisms::moved;
 use crate::report::Report;
 use crate::seeds::generator;
 use crate::settings::{self, CLIENTS, ROUNDS, SPLIT};
 use crate::sums::Sums;
-use crate::table::{Cell, Column, Form, Table};
+use crate::table::{Cell, Column, Form, Table, figures};
 
 /// The largest L2 norm of an update: none of the demo's is longer.
 const CLIP: f64 = 8.0;
@@ -150,12 +150,10 @@ impl Way {
     }
 
     fn row(self, dimension: usize, metrics: &[Metrics]) -> Result<Vec<Cell>, StudyError> {
-        let over = |figure: fn(&Metrics) -> f64| {
-            Cell::over(&metrics.iter().map(figure).collect::<Vec<_>>())
-        };
+        let [accuracy, auc, _] = figures(metrics);
         #[allow(clippy::cast_precision_loss, reason = "some thousands")]
-        let (plain, figures) = (dimension as f64, self.sums(dimension)?);
-        let (bits, coordinates, bytes, levels) = match figures {
+        let (plain, sums) = (dimension as f64, self.sums(dimension)?);
+        let (bits, coordinates, bytes, levels) = match sums {
             None => (32.0, plain, 4.0 * plain, Cell::EMPTY),
             Some(sums) => {
                 let parameters = sums.parameters();
@@ -174,8 +172,8 @@ impl Way {
             coordinates.into(),
             bytes.into(),
             levels,
-            over(|m| m.accuracy),
-            over(|m| m.auc.unwrap_or(f64::NAN)),
+            accuracy,
+            auc,
         ])
     }
 }

@@ -15,11 +15,14 @@
 //! | where noise is added compared: accuracy, and the error of a mean | [`mechanisms`], [`mean`] |
 //! | fewer bits and fewer coordinates | [`compression`] |
 //! | what an update tells to an attacker | [`attacks`] |
+//! | gradients of single examples | `gradients` |
+//! | sums on the ring, with the noise that keeps a target | `sums` |
 
 pub mod algorithms;
 pub mod attacks;
 pub mod compression;
 pub mod error;
+mod gradients;
 pub mod mail;
 pub mod mean;
 pub mod mechanisms;

@@ -96,6 +96,14 @@ impl Mailbox {
     pub fn sentences(&self, watch: &Watch) -> Result<Features, StudyError> {
         let model = Model::new(self.encoder.clone(), crate::settings::training())?;
         let below = self.features(model.depth(), watch)?;
+        self.pooled(&below, watch)
+    }
+
+    /// Sentence vectors of the untouched model from activations below any of its layers.
+    ///
+    /// # Errors
+    /// [`StudyError::Training`].
+    pub fn pooled(&self, below: &Features, watch: &Watch) -> Result<Features, StudyError> {
         watch(Progress::Step(
             "sentence vectors of the untouched model".into(),
         ));
@@ -180,10 +188,7 @@ impl Prepared {
         let encoder = mailbox.encoder().clone();
         let model = Arc::new(Model::new(encoder.clone(), training.clone())?);
         let below = mailbox.features(model.depth(), watch)?;
-        watch(Progress::Step(
-            "sentence vectors of the untouched model".into(),
-        ));
-        let pooled = below.pooled(&encoder, |done, of| watch(Progress::Part { done, of }))?;
+        let pooled = mailbox.pooled(&below, watch)?;
         let adapters = Cut::new(&below, &shares, &split.held_out)?;
         let head = Cut::new(&pooled, &shares, &split.held_out)?;
         Ok(Self {

@@ -1,11 +1,9 @@
 //! How well a mean is estimated: with central, local and distributed noise.
 
-use std::sync::Arc;
-
-use undertone_privacy::distributed::{JointNoise, Layout, Sampler, Setup, noise_multiplier_within};
+use undertone_privacy::distributed::{Layout, Setup};
 use undertone_privacy::noise_multiplier_for;
-use undertone_privacy::{Delta, Epsilon, GaussianSource, NoiseMultiplier, SamplingRate};
-use undertone_training::{LocalTrainer, Model, TrainingConfig};
+use undertone_privacy::{Delta, Epsilon, GaussianSource, SamplingRate};
+use undertone_training::Model;
 
 use crate::Setting;
 use crate::error::StudyError;
@@ -80,29 +78,15 @@ pub fn run(setting: &Setting<'_>) -> Result<Report, StudyError> {
 
 /// Clipped gradients of mails at the untrained head.
 fn gradients(setting: &Setting<'_>) -> Result<Vec<Vec<f32>>, StudyError> {
-    let config = TrainingConfig {
-        sampling_rate: 1.0,
-        local_steps: 1,
-        ..settings::training().head_only()
-    };
+    let config = settings::training().head_only();
     let mailbox = Mailbox::open(setting.cache, config.sequence_length, &setting.watch)?;
-    let model = Arc::new(Model::new(mailbox.encoder().clone(), config)?);
+    let model = Model::new(mailbox.encoder().clone(), config)?;
     let features = mailbox.sentences(&setting.watch)?;
     let most = CLIENTS.into_iter().max().unwrap_or(0);
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let train = mailbox.split(SPLIT).train;
     let rows = train.get(..most).unwrap_or(&train);
-    let mut trainer =
-        LocalTrainer::new(Arc::clone(&model), features.select(rows)?, generator(0, 0))?;
-    let mut vectors = Vec::new();
-    trainer.contributions(&model.initial_adapter(), |vector| {
-        let norm = norm(vector.iter().map(|v| f64::from(*v)));
-        #[allow(clippy::cast_possible_truncation, reason = "at most 1")]
-        let shrink = (CLIP / norm.max(CLIP)) as f32;
-        vectors.push(vector.iter().map(|v| v * shrink).collect());
-        Ok::<_, StudyError>(())
-    })?;
-    Ok(vectors)
+    crate::gradients::clipped(&model, &model.initial_adapter(), &features, rows, CLIP)
 }
 
 fn norm(values: impl Iterator<Item = f64>) -> f64 {
@@ -183,20 +167,14 @@ fn estimates(
 }
 
 fn sums(clients: u32, dimension: usize, bits: u8) -> Result<Sums, StudyError> {
-    let setup = |noise_multiplier| Setup {
+    let setup = Setup {
         clients,
         layout: Layout::all(u32::try_from(dimension).unwrap_or(u32::MAX)),
         clip: CLIP,
         rounds: 1,
         contributions: 1,
-        noise: Some(JointNoise {
-            sampler: Sampler::Skellam,
-            noise_multiplier,
-            honest: clients / 4 * 3,
-        }),
+        noise: None,
     };
     let target = (Epsilon::new(EPSILON)?, Delta::new(DELTA)?);
-    let any = setup(NoiseMultiplier::new(1.0)?);
-    let noise = noise_multiplier_within(target, (SamplingRate::ALL, 1), &any, bits)?;
-    Sums::new(setup(noise), bits)
+    Sums::within(target, (SamplingRate::ALL, clients / 4 * 3), setup, bits)
 }

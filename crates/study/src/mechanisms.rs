@@ -3,14 +3,11 @@
 use std::sync::Arc;
 
 use rand_core::CryptoRng;
-use undertone_privacy::distributed::{
-    DEFAULT_BITS, JointNoise, Layout, Sampler, Setup, noise_multiplier_within,
-};
-use undertone_privacy::{
-    Delta, Epsilon, GaussianSource, NoiseMultiplier, SamplingRate, noise_multiplier_for,
-};
+use undertone_privacy::distributed::{DEFAULT_BITS, Layout, Setup};
+use undertone_privacy::{Delta, Epsilon, SamplingRate};
 use undertone_protocol::adapter::Adapter;
 use undertone_training::data::partition;
+use undertone_training::simulation::moved;
 use undertone_training::{
     Features, LocalTrainer, Metrics, Model, TrainingConfig, evaluate, simulation,
 };
@@ -22,7 +19,7 @@ use crate::report::Report;
 use crate::seeds::generator;
 use crate::settings::{self, CLIENTS, DELTA, LOCAL_STEPS, ROUNDS, SAMPLING_RATE, SPLIT};
 use crate::sums::Sums;
-use crate::table::{Cell, Column, Form, Table};
+use crate::table::{Cell, Column, Form, Table, figures};
 
 /// The target of every private training.
 const EPSILON: f64 = 5.0;
@@ -88,17 +85,15 @@ const NAMES: [(&str, &str, &str); 5] = [
 
 fn table(setting: &Setting<'_>, config: &TrainingConfig, all: &[Vec<Metrics>]) -> Table {
     let rows = NAMES.iter().zip(all).map(|((name, unit, sees), metrics)| {
-        let over = |figure: fn(&Metrics) -> f64| {
-            Cell::over(&metrics.iter().map(figure).collect::<Vec<_>>())
-        };
+        let [accuracy, auc, _] = figures(metrics);
         let private = !unit.is_empty();
         vec![
             (*name).into(),
             if private { (*unit).into() } else { Cell::EMPTY },
             if private { EPSILON.into() } else { Cell::EMPTY },
             (*sees).into(),
-            over(|m| m.accuracy),
-            over(|m| m.auc.unwrap_or(f64::NAN)),
+            accuracy,
+            auc,
         ]
     });
     Table {
@@ -209,30 +204,15 @@ impl Training<'_> {
 
     /// One place, continuous Gaussian noise.
     fn central(&self) -> Result<Metrics, StudyError> {
-        let rate = SamplingRate::new(SAMPLING_RATE)?;
+        let config = TrainingConfig {
+            learning_rate: RATE,
+            ..self.one_step()
+        };
         let target = (Epsilon::new(EPSILON)?, Delta::new(DELTA)?);
-        let noise = noise_multiplier_for(target.0, target.1, rate, u64::from(STEPS))?;
-        let model = self.model(self.one_step())?;
-        let mut trainer = self.trainer(&model, &self.cut.pooled, 0)?;
-        let mut source = GaussianSource::new(generator(self.seed, SERVER));
-        let mut global = model.initial_adapter();
-        for _ in 0..STEPS {
-            let mut sum = vec![0.0_f64; global.len()];
-            trainer.contributions(&global, |contribution| {
-                let square = |v: &f32| f64::from(*v).powi(2);
-                let norm = contribution.iter().map(square).sum::<f64>().sqrt();
-                let shrink = if norm > CLIP { CLIP / norm } else { 1.0 };
-                for (sum, value) in sum.iter_mut().zip(contribution) {
-                    *sum += shrink * f64::from(*value);
-                }
-                Ok::<_, StudyError>(())
-            })?;
-            let mut noises = vec![0.0; sum.len()];
-            source.fill_f64(&mut noises, noise.get() * CLIP)?;
-            let mean = sum.iter().zip(&noises).map(|(s, n)| (s + n) / self.batch());
-            global = moved(&global, mean.map(|m| RATE * m))?;
-        }
-        Ok(evaluate(&model, &global, &self.cut.held_out)?)
+        let model = self.model(settings::private(config, STEPS, target.0, target.1)?)?;
+        let data = (&self.cut.pooled, &self.cut.held_out);
+        let rng = generator(self.seed, SERVER);
+        Ok(simulation::alone(&model, data, STEPS, rng, |_, _| ())?)
     }
 
     /// Gradients of examples, encoded one by one, and Skellam noise in their sum.
@@ -244,10 +224,7 @@ impl Training<'_> {
         // Twice the expectation of the largest client is beyond six deviations.
         let largest = clients.max().unwrap_or(0) / 5;
         let sums = sums((sampled, STEPS), &global, (CLIP, largest))?;
-        let mut trainers = (0_u64..)
-            .zip(&self.cut.clients)
-            .map(|(client, features)| self.trainer(&model, features, client))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut trainers = self.trainers(&model)?;
         let mut server = generator(self.seed, SERVER);
         for step in 0..u64::from(STEPS) {
             let mut round = sums.round(&mut server)?;
@@ -274,10 +251,7 @@ impl Training<'_> {
             &global,
             (UPDATE_CLIP, 1),
         )?;
-        let mut trainers = (0_u64..)
-            .zip(&self.cut.clients)
-            .map(|(client, features)| self.trainer(&model, features, client))
-            .collect::<Result<Vec<_>, _>>()?;
+        let mut trainers = self.trainers(&model)?;
         let mut server = generator(self.seed, SERVER);
         for number in 0..u64::from(CLIENT_ROUNDS) {
             let mut round = sums.round(&mut server)?;
@@ -292,14 +266,16 @@ impl Training<'_> {
         Ok(evaluate(&model, &global, &self.cut.held_out)?)
     }
 
-    fn trainer(
+    /// A trainer for each client.
+    fn trainers(
         &self,
         model: &Arc<Model>,
-        features: &Features,
-        party: u64,
-    ) -> Result<LocalTrainer<impl CryptoRng + use<>>, StudyError> {
-        let rng = generator(self.seed, party);
-        Ok(LocalTrainer::new(Arc::clone(model), features.clone(), rng)?)
+    ) -> Result<Vec<LocalTrainer<impl CryptoRng + use<>>>, StudyError> {
+        let trainer = |(client, features): (u64, &Features)| {
+            let rng = generator(self.seed, client);
+            Ok(LocalTrainer::new(Arc::clone(model), features.clone(), rng)?)
+        };
+        (0..).zip(&self.cut.clients).map(trainer).collect()
     }
 }
 
@@ -309,33 +285,14 @@ fn sums(
     adapter: &Adapter,
     (clip, contributions): (f64, usize),
 ) -> Result<Sums, StudyError> {
-    let setup = |noise_multiplier| Setup {
+    let setup = Setup {
         clients: CLIENTS.into(),
         layout: Layout::all(u32::try_from(adapter.len()).unwrap_or(u32::MAX)),
         clip,
         rounds,
         contributions: u32::try_from(contributions).unwrap_or(u32::MAX).max(1),
-        noise: Some(JointNoise {
-            sampler: Sampler::Skellam,
-            noise_multiplier,
-            honest: HONEST,
-        }),
+        noise: None,
     };
     let target = (Epsilon::new(EPSILON)?, Delta::new(DELTA)?);
-    let any = setup(NoiseMultiplier::new(1.0)?);
-    let noise = noise_multiplier_within(target, (rate, rounds.into()), &any, DEFAULT_BITS)?;
-    Sums::new(setup(noise), DEFAULT_BITS)
-}
-
-/// `adapter + update`.
-pub(crate) fn moved(
-    adapter: &Adapter,
-    update: impl IntoIterator<Item = f64>,
-) -> Result<Adapter, StudyError> {
-    let values = adapter.values().iter().zip(update);
-    #[allow(clippy::cast_possible_truncation, reason = "adapters hold f32")]
-    let values = values.map(|(v, u)| (f64::from(*v) + u) as f32).collect();
-    Ok(adapter
-        .with_values(values)
-        .map_err(undertone_training::TrainingError::from)?)
+    Sums::within(target, (rate, HONEST), setup, DEFAULT_BITS)
 }

@@ -1,7 +1,11 @@
 //! Sums over clients on the ring, as a service unmasks them: encoded, noised, reduced modulo 2^b.
 
 use rand_core::CryptoRng;
-use undertone_privacy::distributed::{Contribution, Encoder, IntegerNoise, Parameters, Setup};
+use undertone_privacy::distributed::{
+    Contribution, Encoder, IntegerNoise, JointNoise, Parameters, Sampler, Setup,
+    noise_multiplier_within,
+};
+use undertone_privacy::{Delta, Epsilon, NoiseMultiplier, SamplingRate};
 
 use crate::error::StudyError;
 
@@ -26,6 +30,28 @@ impl Sums {
             bits,
             noise,
         })
+    }
+
+    /// The least Skellam noise of `honest` clients, and its grid, with which `setup.rounds` sums stay
+    /// within `target`.
+    pub(crate) fn within(
+        target: (Epsilon, Delta),
+        (sampling_rate, honest): (SamplingRate, u32),
+        setup: Setup,
+        bits: u8,
+    ) -> Result<Self, StudyError> {
+        let with = |noise_multiplier| Setup {
+            noise: Some(JointNoise {
+                sampler: Sampler::Skellam,
+                noise_multiplier,
+                honest,
+            }),
+            ..setup
+        };
+        let any = with(NoiseMultiplier::new(1.0)?);
+        let steps = (sampling_rate, u64::from(setup.rounds));
+        let noise = noise_multiplier_within(target, steps, &any, bits)?;
+        Self::new(with(noise), bits)
     }
 
     pub(crate) const fn parameters(&self) -> &Parameters {

@@ -1,6 +1,7 @@
 //! A table of measured figures.
 
 use serde::Serialize;
+use undertone_training::Metrics;
 
 /// How numbers of a column are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -72,6 +73,17 @@ impl Spread {
             runs,
         })
     }
+}
+
+/// Accuracy, AUC and loss over the runs.
+pub(crate) fn figures(metrics: &[Metrics]) -> [Cell; 3] {
+    let over =
+        |figure: fn(&Metrics) -> f64| Cell::over(&metrics.iter().map(figure).collect::<Vec<_>>());
+    [
+        over(|m| m.accuracy),
+        over(|m| m.auc.unwrap_or(f64::NAN)),
+        over(|m| m.loss),
+    ]
 }
 
 /// One cell.

@@ -160,13 +160,8 @@ pub fn alone<R: CryptoRng>(
     let mut trainer = LocalTrainer::new(Arc::clone(model), features.clone(), rng)?;
     let mut adapter = model.initial_adapter();
     for round in 1..=rounds {
-        let update: Vec<f64> = trainer
-            .train(&adapter, |_, _| ())?
-            .delta
-            .into_iter()
-            .map(f64::from)
-            .collect();
-        adapter = moved(&adapter, &update, 1.0)?;
+        let update = trainer.train(&adapter, |_, _| ())?.delta;
+        adapter = moved(&adapter, update.into_iter().map(f64::from))?;
         progress(round, rounds);
     }
     evaluate(model, &adapter, held_out)
@@ -208,12 +203,13 @@ pub fn alone_mean<R: CryptoRng>(
     Ok(mean)
 }
 
-/// `adapter + factor * update`.
-fn moved(adapter: &Adapter, update: &[f64], factor: f64) -> Result<Adapter> {
+/// `adapter + update`, with the update's values in the adapter's canonical order, `[d]`.
+///
+/// # Errors
+/// [`TrainingError::Adapter`] if there are fewer values, or one is not finite.
+pub fn moved(adapter: &Adapter, update: impl IntoIterator<Item = f64>) -> Result<Adapter> {
     let values = adapter.values().iter().zip(update);
     #[allow(clippy::cast_possible_truncation, reason = "adapters hold f32")]
-    let values = values
-        .map(|(v, u)| (f64::from(*v) + factor * u) as f32)
-        .collect();
+    let values = values.map(|(v, u)| (f64::from(*v) + u) as f32).collect();
     Ok(adapter.with_values(values)?)
 }

@@ -59,6 +59,18 @@ impl Event {
         }
     }
 
+    /// The Gaussian steps that it is, for accountants that take no others; `None` where they
+    /// release nothing.
+    ///
+    /// # Errors
+    /// [`PrivacyError::NoLossDistribution`] if the noise is not Gaussian.
+    pub(super) fn gaussian_steps(&self) -> Result<Option<SubsampledGaussian>, PrivacyError> {
+        let Self::Gaussian(gaussian) = self else {
+            return Err(PrivacyError::NoLossDistribution);
+        };
+        Ok((!self.releases_nothing()).then_some(*gaussian))
+    }
+
     /// Number of steps.
     pub const fn steps(&self) -> u64 {
         match self {

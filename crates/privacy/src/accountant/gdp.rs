@@ -40,13 +40,11 @@ impl GdpAccountant {
     /// # Errors
     /// The noise is not Gaussian.
     pub fn compose<E: Copy + Into<Event>>(&mut self, event: &E) -> Result<(), PrivacyError> {
-        let Event::Gaussian(steps) = (*event).into() else {
-            return Err(PrivacyError::NoLossDistribution);
+        let event: Event = (*event).into();
+        let Some(steps) = event.gaussian_steps()? else {
+            return Ok(());
         };
         let (q, sigma) = (steps.sampling_rate.get(), steps.noise_multiplier.get());
-        if q <= 0.0 || steps.steps == 0 {
-            return Ok(());
-        }
         let inverse = (sigma * sigma).recip();
         // The variance of (P/Q - 1) under N(0, σ²), to the leading order in q.
         let of_one = match (self.adjacency, q < 1.0) {

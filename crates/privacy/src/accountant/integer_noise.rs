@@ -67,19 +67,25 @@ pub fn l1_bound(l2_squared: u64, dimension: u64) -> u64 {
     u64::try_from(by_dimension).map_or(l2_squared, |bound| bound.min(l2_squared))
 }
 
+/// Replacing one record by another: twice the sensitivity, and no amplification by sampling, for
+/// which there is no general bound here.
+fn replace_one(sampling_rate: &mut SamplingRate, (l2_squared, l1): (&mut u64, &mut u64)) {
+    if sampling_rate.get() > 0.0 {
+        *sampling_rate = SamplingRate::ONE;
+    }
+    *l2_squared = l2_squared.saturating_mul(4);
+    *l1 = l1.saturating_mul(2);
+}
+
 #[expect(
     clippy::cast_precision_loss,
     reason = "beyond 2^53 grid units, 1e-16 relative"
 )]
 impl Skellam {
-    /// The same under replacing one record by another: twice the sensitivity, and no amplification
-    /// by sampling, for which there is no general bound here.
+    /// The same under replacing one record by another.
     pub(super) fn replacing(mut self) -> Self {
-        if self.sampling_rate.get() > 0.0 {
-            self.sampling_rate = SamplingRate::ONE;
-        }
-        self.l2_squared = self.l2_squared.saturating_mul(4);
-        self.l1 = self.l1.saturating_mul(2);
+        let sensitivity = (&mut self.l2_squared, &mut self.l1);
+        replace_one(&mut self.sampling_rate, sensitivity);
         self
     }
 
@@ -111,14 +117,10 @@ impl Skellam {
     reason = "beyond 2^53 grid units, 1e-16 relative"
 )]
 impl DiscreteGaussian {
-    /// The same under replacing one record by another: twice the sensitivity, and no amplification
-    /// by sampling, for which there is no general bound here.
+    /// The same under replacing one record by another.
     pub(super) fn replacing(mut self) -> Self {
-        if self.sampling_rate.get() > 0.0 {
-            self.sampling_rate = SamplingRate::ONE;
-        }
-        self.l2_squared = self.l2_squared.saturating_mul(4);
-        self.l1 = self.l1.saturating_mul(2);
+        let sensitivity = (&mut self.l2_squared, &mut self.l1);
+        replace_one(&mut self.sampling_rate, sensitivity);
         self
     }
 

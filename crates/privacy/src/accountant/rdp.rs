@@ -100,6 +100,24 @@ impl RdpAccountant {
         }
     }
 
+    /// All that was composed, so many times over.
+    #[must_use]
+    pub fn repeated(&self, times: u64) -> Self {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "beyond 2^53 times, 1e-16 relative"
+        )]
+        let factor = times as f64;
+        // An infinite divergence taken no time is none.
+        let all = self.divergences.iter().filter(|_| times > 0);
+        let mut divergences: Vec<f64> = all.map(|one| factor * one).collect();
+        divergences.resize(self.orders.len(), 0.0);
+        Self {
+            divergences,
+            ..self.clone()
+        }
+    }
+
     /// The least ε found such that all that was composed is (ε, `delta`)-differentially private.
     ///
     /// # Errors
@@ -202,6 +220,20 @@ mod tests {
             other.epsilon(delta).unwrap().get(),
         );
         assert!((x - y).abs() < 1e-12, "{x} {y}");
+    }
+
+    #[test]
+    fn repeating_is_composing_again() {
+        let rate = SamplingRate::new(0.05).unwrap();
+        let mut once = RdpAccountant::new();
+        once.compose_subsampled_gaussian(rate, NoiseMultiplier::new(1.0).unwrap(), 3);
+        let mut thrice = RdpAccountant::new();
+        thrice.compose_subsampled_gaussian(rate, NoiseMultiplier::new(1.0).unwrap(), 9);
+        let delta = Delta::new(1e-5).unwrap();
+        let of = |all: &RdpAccountant| all.epsilon(delta).unwrap().get();
+        assert!((of(&once.repeated(3)) - of(&thrice)).abs() < 1e-12);
+        once.compose_subsampled_gaussian(rate, NoiseMultiplier::new(1e-200).unwrap(), 1);
+        assert_eq!(of(&once.repeated(0)), 0.0);
     }
 
     #[test]

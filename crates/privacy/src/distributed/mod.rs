@@ -10,6 +10,18 @@
 //! Secure Aggregation", ICML 2021; Agarwal, Kairouz, Liu, "The Skellam Mechanism for Differentially
 //! Private Federated Learning", `NeurIPS` 2021.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        clippy::float_cmp,
+        reason = "small counts, and numbers that are exact"
+    )
+)]
+
 mod coder;
 pub mod noise;
 mod parameters;

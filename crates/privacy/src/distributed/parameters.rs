@@ -385,14 +385,6 @@ pub fn noise_multiplier_within(
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss,
-    clippy::float_cmp,
-    reason = "small counts, and numbers that are exact"
-)]
 mod tests {
     use super::*;
 

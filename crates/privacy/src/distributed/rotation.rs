@@ -252,14 +252,6 @@ fn index(value: u32) -> usize {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss,
-    clippy::float_cmp,
-    reason = "small counts, and numbers that are exact"
-)]
 mod tests {
     use proptest::prelude::*;
 

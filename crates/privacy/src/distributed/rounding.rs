@@ -123,14 +123,6 @@ pub(super) fn square_norm(values: &[i64]) -> u128 {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss,
-    clippy::float_cmp,
-    reason = "small counts, and numbers that are exact"
-)]
 mod tests {
     use chacha20::{ChaCha20Rng, rand_core::SeedableRng};
     use proptest::prelude::*;

@@ -54,6 +54,12 @@ impl Rule {
         }
     }
 
+    /// The honest clients that are sure to be in a sum: its fewest survivors less the most that may
+    /// be corrupt.
+    pub const fn honest_survivors(&self) -> u32 {
+        self.min_survivors.saturating_sub(self.corrupt)
+    }
+
     /// The shape of the masking graph: complete if `max_clients` <= k + 1, else the ring.
     pub fn shape(&self) -> Shape {
         if self.max_clients <= u32::from(self.neighbours).saturating_add(1) {

@@ -1,9 +1,8 @@
 //! What is known of a task's privacy, looked up and computed.
 
-use std::collections::HashMap;
-
 use undertone_privacy::{
-    Delta, Epsilon, Event, Mechanism, PrivacyError, PrivacyUnit, Releases, View, promise, promises,
+    Delta, Epsilon, Mechanism, PrivacyError, PrivacyUnit, RdpAccountant, Releases, View, promise,
+    promises,
 };
 use undertone_protocol::audit::Chain;
 use undertone_protocol::id::{MechanismDigest, TrainingDigest};
@@ -51,7 +50,7 @@ pub(crate) async fn load<S: Store>(
         participants,
         audit: audit.map(Into::into),
     };
-    // An accountant takes a millisecond or so for each number of rounds.
+    // An accountant takes milliseconds for each mechanism, and there may be many clients.
     tokio::task::spawn_blocking(move || gathered.report()).await?
 }
 
@@ -74,7 +73,7 @@ impl Gathered {
         let document = serde_json::from_slice(&task.mechanism).map_err(|e| corrupt(&e))?;
         let roster = Roster::decode_own(&task.roster)?;
         let delta = Delta::new(Terms::of(&task.settings).delta)?;
-        let mut costs = Costs::of(&mechanism, delta);
+        let costs = Costs::of(&mechanism, delta);
         let planned = Releases {
             inputs: task.settings.rounds.into(),
             sums: task.settings.rounds.into(),
@@ -91,7 +90,7 @@ impl Gathered {
             spent: costs.figures(participant.seen),
         });
         let participants = parts.collect();
-        let course = course(&self.rounds, &mut costs);
+        let course = course(&self.rounds, &costs);
         Ok(PrivacyReport {
             format: FORMAT.to_owned(),
             made_at_ms: self.made_at,
@@ -115,7 +114,7 @@ impl Gathered {
             participants,
             audit: self.audit,
             assumptions: words(&promise::assumptions(&mechanism)),
-            not_covered: words(&promise::NOT_COVERED),
+            not_covered: words(&promise::not_covered(&mechanism)),
             name: task.name,
         })
     }
@@ -131,10 +130,7 @@ fn state(
     taken: u64,
 ) -> Result<BudgetState, PrivacyError> {
     let cost = promise::cost(mechanism, budget.unit)?;
-    let spent = match taken {
-        0 => Epsilon::new(0.0).ok(),
-        _ => promise::epsilon(&cost, taken, budget.delta).ok(),
-    };
+    let spent = promise::epsilon(&cost, taken, budget.delta).ok();
     let left = |spent: Epsilon| Epsilon::new((budget.epsilon.get() - spent.get()).max(0.0)).ok();
     Ok(BudgetState {
         budget,
@@ -145,7 +141,7 @@ fn state(
 }
 
 /// The cost after each round, a point for each that fits.
-fn course(rounds: &[RoundSummary], costs: &mut Costs) -> Vec<Point> {
+fn course(rounds: &[RoundSummary], costs: &Costs) -> Vec<Point> {
     let step = rounds.len().div_ceil(POINTS).max(1);
     let skipped = rounds.len().saturating_sub(1) % step;
     let mut seen = Releases::default();
@@ -167,47 +163,38 @@ fn course(rounds: &[RoundSummary], costs: &mut Costs) -> Vec<Point> {
     points
 }
 
-/// What so many rounds cost, each number computed once.
+/// What a round costs, for each unit at which anything is promised.
 struct Costs {
     delta: Delta,
-    of_round: Vec<(PrivacyUnit, Event)>,
-    known: HashMap<(PrivacyUnit, u64), Option<Epsilon>>,
+    of_round: Vec<(PrivacyUnit, RdpAccountant)>,
 }
 
 impl Costs {
     fn of(mechanism: &Mechanism, delta: Delta) -> Self {
         let promised = PrivacyUnit::ALL.into_iter().filter_map(|unit| {
-            let cost = promise::cost(mechanism, unit).ok()?;
-            Some((unit, cost))
+            let mut round = RdpAccountant::new();
+            round.compose(&promise::cost(mechanism, unit).ok()?);
+            Some((unit, round))
         });
         Self {
             delta,
             of_round: promised.collect(),
-            known: HashMap::new(),
         }
     }
 
-    fn figures(&mut self, seen: Releases) -> Vec<Figure> {
+    fn figures(&self, seen: Releases) -> Vec<Figure> {
         let mut figures = Vec::new();
-        for (unit, cost) in self.of_round.clone() {
+        for (unit, round) in &self.of_round {
             for view in View::ALL {
-                let epsilon = self.epsilon(unit, &cost, seen.seen_by(view));
+                let all = round.repeated(seen.seen_by(view));
+                let epsilon = all.epsilon(self.delta).ok();
                 figures.extend(epsilon.map(|epsilon| Figure {
-                    unit,
+                    unit: *unit,
                     view,
                     epsilon,
                 }));
             }
         }
         figures
-    }
-
-    fn epsilon(&mut self, unit: PrivacyUnit, cost: &Event, rounds: u64) -> Option<Epsilon> {
-        let delta = self.delta;
-        let compute = || match rounds {
-            0 => Epsilon::new(0.0).ok(),
-            _ => promise::epsilon(cost, rounds, delta).ok(),
-        };
-        *self.known.entry((unit, rounds)).or_insert_with(compute)
     }
 }

@@ -17,9 +17,10 @@ use undertone_protocol::keys::Secret32;
 use undertone_protocol::vector::{Ring, Sign};
 use undertone_training::{Features, Model};
 
-use super::{CLIP, cosine, gradient};
+use super::{CLIP, dot};
 use crate::Setting;
 use crate::error::StudyError;
+use crate::gradients::clipped;
 use crate::mail::Mailbox;
 use crate::report::Report;
 use crate::seeds::generator;
@@ -70,12 +71,27 @@ pub struct Outcome {
     pub class: bool,
 }
 
+/// One mail, as its gradient at the start shows it.
+#[derive(Debug)]
+struct Mail {
+    gradient: Vec<f32>,
+    told: Told,
+}
+
+/// What a gradient of the head tells.
+#[derive(Debug)]
+struct Told {
+    /// The sentence vector, scaled to norm 1.
+    direction: Vec<f64>,
+    /// Whether the class is 1.
+    class: bool,
+}
+
 /// The pile of mails that the attacker compares with, as it knows them.
 #[derive(Debug)]
 pub struct Pile {
     start: Adapter,
-    /// Of each mail, the gradient at the start, the sentence vector that follows, and the class.
-    mails: Vec<(Vec<f64>, Vec<f64>, bool)>,
+    mails: Vec<Mail>,
     sigma: f64,
     ring: Ring,
     encoding: FixedPoint,
@@ -94,12 +110,15 @@ impl Pile {
         sigma: f64,
     ) -> Result<Self, StudyError> {
         let start = model.initial_adapter();
-        let mut mails = Vec::new();
-        for row in rows {
-            let gradient = gradient(model, &start, features, *row)?;
-            let (vector, class) = invert(&start, &gradient)?;
-            mails.push((gradient, vector, class));
-        }
+        let mail = |gradient: Vec<f32>| {
+            let told = invert(&start, &gradient)?;
+            Ok(Mail { gradient, told })
+        };
+        let gradients = clipped(model, &start, features, rows, CLIP)?;
+        let mails = gradients
+            .into_iter()
+            .map(mail)
+            .collect::<Result<_, StudyError>>()?;
         let ring = Ring::new(BITS).map_err(setting)?;
         let encoding = FixedPoint::new(ring, CLIP, SCALE, u32::from(CLIENTS)).map_err(setting)?;
         Ok(Self {
@@ -122,44 +141,46 @@ impl Pile {
         rng: &mut impl rand_core::CryptoRng,
     ) -> Result<Outcome, StudyError> {
         let missing = || StudyError::Setting(format!("there is no mail {victim} in the pile"));
-        let (update, vector, class) = self.mails.get(victim).ok_or_else(missing)?;
-        let seen = match sees {
-            Sees::Update => update.clone(),
-            Sees::Noised => {
-                let mut noise = vec![0.0; update.len()];
-                GaussianSource::new(&mut *rng).fill_f64(&mut noise, self.sigma * CLIP)?;
-                update.iter().zip(&noise).map(|(u, n)| u + n).collect()
-            }
-            Sees::Masked => self.masked(update, rng)?,
-        };
-        let (recovered, guess) = invert(&self.start, &seen)?;
-        let near = cosine(&recovered, vector);
-        let nearer =
-            |(_, other, _): &&(Vec<f64>, Vec<f64>, bool)| cosine(&recovered, other) >= near;
+        let mail = self.mails.get(victim).ok_or_else(missing)?;
+        let mut seen = mail.gradient.clone();
+        match sees {
+            Sees::Update => {}
+            Sees::Noised => GaussianSource::new(&mut *rng).add_to(&mut seen, self.sigma * CLIP)?,
+            Sees::Masked => seen = self.masked(&seen, rng)?,
+        }
+        let told = invert(&self.start, &seen)?;
+        let to = |other: &Mail| dot(&told.direction, &other.told.direction);
+        let cosine = to(mail);
         Ok(Outcome {
-            cosine: near,
-            rank: self.mails.iter().filter(nearer).count(),
-            class: guess == *class,
+            cosine,
+            rank: self
+                .mails
+                .iter()
+                .filter(|other| to(other) >= cosine)
+                .count(),
+            class: told.class == mail.told.class,
         })
     }
 
     /// What the service receives, read as well as it can be: centred and scaled back.
     fn masked(
         &self,
-        update: &[f64],
+        update: &[f32],
         rng: &mut impl rand_core::CryptoRng,
-    ) -> Result<Vec<f64>, StudyError> {
-        #[allow(clippy::cast_possible_truncation, reason = "updates travel as f32")]
-        let values: Vec<f32> = update.iter().map(|v| *v as f32).collect();
-        let mut input = self.encoding.encode(&values, rng).map_err(setting)?;
+    ) -> Result<Vec<f32>, StudyError> {
+        let mut input = self.encoding.encode(update, rng).map_err(setting)?;
         // Its self mask and a pairwise one with each other client.
         for _ in 0..CLIENTS {
             let mut key = [0; 32];
             rng.fill_bytes(&mut key);
             input.mask(&Secret32::from(key), Sign::Plus);
         }
-        #[allow(clippy::cast_precision_loss, reason = "32 bits")]
-        let read = |element| self.ring.centred(element) as f64 / SCALE;
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            reason = "32 bits, read as an update"
+        )]
+        let read = |element| (self.ring.centred(element) as f64 / SCALE) as f32;
         Ok(input.elements().map(read).collect())
     }
 }
@@ -169,8 +190,8 @@ fn setting(error: undertone_protocol::ProtocolError) -> StudyError {
     StudyError::Setting(error.to_string())
 }
 
-/// The sentence vector and the class (whether it is 1) that a gradient of the head tells.
-fn invert(adapter: &Adapter, gradient: &[f64]) -> Result<(Vec<f64>, bool), StudyError> {
+/// What a gradient of the head tells of the mail that it was made from.
+fn invert(adapter: &Adapter, gradient: &[f32]) -> Result<Told, StudyError> {
     let (mut weight, mut bias, mut start) = (None, None, 0);
     for (name, shape, values) in adapter.tensors() {
         let part = gradient.get(start..start + values.len());
@@ -188,10 +209,13 @@ fn invert(adapter: &Adapter, gradient: &[f64]) -> Result<(Vec<f64>, bool), Study
         let reason = "the attack needs a head of two classes with a bias".to_owned();
         return Err(StudyError::Setting(reason));
     };
-    // p - 1 is negative for class 1. A bias of exactly 0 tells nothing.
-    let divisor = if *bias == 0.0 { 1.0 } else { *bias };
-    let vector = weight.iter().map(|w| w / divisor).collect();
-    Ok((vector, *bias < 0.0))
+    // p - 1 is negative for class 1; the vector is the weights' gradient over it.
+    let sign = if *bias < 0.0 { -1.0 } else { 1.0 };
+    let norm = dot(weight, weight).sqrt().max(f64::MIN_POSITIVE);
+    Ok(Told {
+        direction: weight.iter().map(|w| sign * f64::from(*w) / norm).collect(),
+        class: *bias < 0.0,
+    })
 }
 
 /// Runs the study.

@@ -14,11 +14,13 @@ use undertone_plot::{Axis, Chart, Colour, Line};
 use undertone_privacy::audit::Trials;
 use undertone_privacy::{Delta, Epsilon};
 use undertone_training::data::partition;
+use undertone_training::simulation::moved;
 use undertone_training::{Features, LocalTrainer, Model, TrainingConfig, evaluate};
 
-use super::{dot, gradient};
+use super::{CLIP, dot};
 use crate::Setting;
 use crate::error::StudyError;
+use crate::gradients::clipped;
 use crate::mail::Mailbox;
 use crate::report::Report;
 use crate::seeds::generator;
@@ -30,6 +32,10 @@ const CLAIMS: [Option<f64>; 4] = [None, Some(8.0), Some(5.0), Some(1.0)];
 
 /// Trainings with the canary, and as many without, for each seed that is asked for.
 const TRAININGS: u64 = 100;
+
+/// The attacked trainings' number for [`generator`], and that of the model which chooses the canary.
+const ATTACKED: u64 = 2000;
+const CHOOSER: u64 = 2001;
 
 /// How sure the lower bound is.
 const CONFIDENCE: f64 = 0.95;
@@ -89,16 +95,12 @@ impl Target<'_> {
         let mut adapter = self.model.initial_adapter();
         let mut score = 0.0;
         for _ in 0..self.rounds {
-            let canary = gradient(self.model, &adapter, self.features, self.canary)?;
-            let delta = trainer.train(&adapter, |_, _| ())?.delta;
-            let update: Vec<f64> = delta.iter().map(|v| f64::from(*v)).collect();
+            let canary = clipped(self.model, &adapter, self.features, &[self.canary], CLIP)?;
+            let canary = canary.first().map_or(&[][..], Vec::as_slice);
+            let update = trainer.train(&adapter, |_, _| ())?.delta;
             // A step goes against the gradient.
-            score -= dot(&update, &canary);
-            let values = adapter.values().iter().zip(&delta).map(|(a, b)| a + b);
-            let values = values.collect();
-            adapter = adapter
-                .with_values(values)
-                .map_err(undertone_training::TrainingError::from)?;
+            score -= dot(&update, canary);
+            adapter = moved(&adapter, update.into_iter().map(f64::from))?;
         }
         Ok(score)
     }
@@ -176,7 +178,7 @@ pub fn run(setting: &Setting<'_>) -> Result<Report, StudyError> {
         let trials = target.attack(
             trainings,
             delta,
-            |number| generator(number, 2000),
+            |number| generator(number, ATTACKED),
             |done| setting.at(usize::try_from(done).unwrap_or(of), of),
         )?;
         figures.push((
@@ -200,18 +202,10 @@ fn canary(
     candidates: &[usize],
 ) -> Result<usize, StudyError> {
     let own = features.select(rows)?;
-    let mut trainer = LocalTrainer::new(model.clone(), own, generator(0, 2000))?;
+    let mut trainer = LocalTrainer::new(model.clone(), own, generator(0, CHOOSER))?;
     let start = model.initial_adapter();
-    let delta = trainer.train(&start, |_, _| ())?.delta;
-    let values = start
-        .values()
-        .iter()
-        .zip(&delta)
-        .map(|(a, b)| a + b)
-        .collect();
-    let trained = start
-        .with_values(values)
-        .map_err(undertone_training::TrainingError::from)?;
+    let update = trainer.train(&start, |_, _| ())?.delta;
+    let trained = moved(&start, update.into_iter().map(f64::from))?;
     let mut hardest = (f64::NEG_INFINITY, None);
     for candidate in candidates {
         let loss = evaluate(model, &trained, &features.select(&[*candidate])?)?.loss;

@@ -84,11 +84,23 @@ struct Place<'a> {
     bounds: &'a Bounds,
 }
 
-impl Place<'_> {
-    fn check(&self) -> Result<()> {
-        self.model.check(self.adapter)?;
-        self.model.check_features(self.features)?;
-        self.bounds.check(self.adapter)
+impl<'a> Place<'a> {
+    /// Refuses parts that do not fit together.
+    fn new(
+        model: &'a Model,
+        adapter: &'a Adapter,
+        features: &'a Features,
+        bounds: &'a Bounds,
+    ) -> Result<Self> {
+        model.check(adapter)?;
+        model.check_features(features)?;
+        bounds.check(adapter)?;
+        Ok(Self {
+            model,
+            adapter,
+            features,
+            bounds,
+        })
     }
 }
 
@@ -107,13 +119,7 @@ pub fn clipped_gradient_sum(
     rows: &[usize],
     bounds: &Bounds,
 ) -> Result<ClippedSum> {
-    let place = Place {
-        model,
-        adapter,
-        features,
-        bounds,
-    };
-    place.check()?;
+    let place = Place::new(model, adapter, features, bounds)?;
     let jobs: Vec<&[usize]> = rows.chunks(MICRO_BATCH).collect();
     let sum = |rows: &&[usize]| {
         if bounds.sensitivity().is_none()
@@ -206,13 +212,7 @@ pub fn for_each_clipped<E: From<TrainingError>>(
     bounds: &Bounds,
     mut sink: impl FnMut(&ClippedBatch<'_>) -> std::result::Result<(), E>,
 ) -> std::result::Result<Totals, E> {
-    let place = Place {
-        model,
-        adapter,
-        features,
-        bounds,
-    };
-    place.check()?;
+    let place = Place::new(model, adapter, features, bounds)?;
     let dimension = adapter.len();
     let rows_of = |rows: &&[usize]| {
         let examples = PerExample::compute(place, rows)?;

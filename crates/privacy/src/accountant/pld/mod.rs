@@ -81,13 +81,11 @@ impl PldAccountant {
     /// # Errors
     /// The noise is not Gaussian.
     pub fn compose<E: Copy + Into<Event>>(&mut self, event: &E) -> Result<(), PrivacyError> {
-        let Event::Gaussian(steps) = (*event).into() else {
-            return Err(PrivacyError::NoLossDistribution);
+        let event: Event = (*event).into();
+        let Some(steps) = event.gaussian_steps()? else {
+            return Ok(());
         };
         let (q, sigma) = (steps.sampling_rate.get(), steps.noise_multiplier.get());
-        if q <= 0.0 || steps.steps == 0 {
-            return Ok(());
-        }
         if q >= 1.0 {
             #[expect(
                 clippy::cast_precision_loss,

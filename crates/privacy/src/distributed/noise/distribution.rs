@@ -144,14 +144,6 @@ fn high_product(a: u128, b: u128) -> u128 {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss,
-    clippy::float_cmp,
-    reason = "small counts, and numbers that are exact"
-)]
 mod tests {
     use super::*;
 

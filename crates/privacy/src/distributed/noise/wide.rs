@@ -174,14 +174,6 @@ pub(super) fn reciprocal(numerator: u32, divisor: &Wide) -> Wide {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss,
-    clippy::float_cmp,
-    reason = "small counts, and numbers that are exact"
-)]
 mod tests {
     use proptest::prelude::*;
 
