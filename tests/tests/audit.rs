@@ -269,6 +269,8 @@ async fn a_history_rewritten_between_rounds_stops_the_clients() {
 }
 
 /// Runs `undertone audit` on the task's database; what it prints, or what it complains of.
+///
+/// It blocks its thread: the service, which may hold the file's lock, needs another one to go on.
 fn audit(finished: &Finished, args: &[&str]) -> Result<String, String> {
     let output = std::process::Command::new(BINARY)
         .arg("audit")
@@ -285,7 +287,7 @@ fn audit(finished: &Finished, args: &[&str]) -> Result<String, String> {
 }
 
 /// The auditor's way: an export, checked elsewhere, against what a client remembers.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_export_shows_what_was_changed() {
     let finished = Finished::new().await;
     let folder = tempfile::tempdir().unwrap();
