@@ -71,7 +71,7 @@ class Mechanism:
             number(self.noise["clip_norm"], above_0)
             self.cost = fields(self.noise["per_round"], "sampling_rate noise_multiplier steps")
             number(self.cost["sampling_rate"], 0, 1)
-            number(self.cost["noise_multiplier"], above_0)
+            number(self.cost["noise_multiplier"], 0.01)
             number(self.cost["steps"], 0)
             require(isinstance(self.cost["steps"], int), "R-12.1: steps is a whole number")
 

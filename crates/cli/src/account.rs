@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use thiserror::Error;
-use undertone_privacy::accountant::{Figures, LEAST_NOISE_MULTIPLIER};
+use undertone_privacy::accountant::Figures;
 use undertone_privacy::budget::check_delta;
 use undertone_privacy::{
     Adjacency, Delta, Event, NoiseMultiplier, PrivacyError, PrivacyStatement, PrivacyUnit,
@@ -142,13 +142,6 @@ pub(crate) enum AccountError {
     /// No record is ever looked at.
     #[error("a sampling rate of 0 takes no record, and nothing is released; choose one above 0")]
     NothingSampled,
-    /// The noise is below what is accounted for.
-    #[error(
-        "a noise multiplier of {0} is below the least that is accounted for, {least}: epsilon would be \
-         in the thousands; choose 0.5 or more for a promise worth making",
-        least = LEAST_NOISE_MULTIPLIER
-    )]
-    TooLittleNoise(NoiseMultiplier),
     /// The output is closed.
     #[error("cannot write the result: {0}")]
     Write(#[from] io::Error),
@@ -186,20 +179,13 @@ impl PromiseArgs {
             }
         }
         for further in &self.then {
-            check_noise(further.0.noise_multiplier)?;
+            further.0.noise_multiplier.enough()?;
         }
         if let Some(records) = self.records {
             check_delta(self.delta, self.unit(), records)?;
         }
         Ok(())
     }
-}
-
-fn check_noise(noise_multiplier: NoiseMultiplier) -> Result<(), AccountError> {
-    if noise_multiplier.get() < LEAST_NOISE_MULTIPLIER {
-        return Err(AccountError::TooLittleNoise(noise_multiplier));
-    }
-    Ok(())
 }
 
 /// The JSON form.
@@ -220,10 +206,9 @@ struct Answer<'a, M> {
 /// There is no finite answer, a setting means nothing, or `out` cannot be written.
 pub(crate) fn run(args: &AccountArgs, out: &mut impl Write) -> Result<(), AccountError> {
     args.promise.check(&args.sampling)?;
-    check_noise(args.noise_multiplier)?;
     print(
         &args.sampling,
-        args.noise_multiplier,
+        args.noise_multiplier.enough()?,
         &args.promise,
         serde_json::Map::new(),
         out,

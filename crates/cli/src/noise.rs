@@ -231,7 +231,7 @@ impl NoiseArgs {
                         .to_owned(),
                 ));
             }
-            (_, rate) => rate.unwrap_or(SamplingRate::ALL),
+            (_, rate) => rate.unwrap_or(SamplingRate::ONE),
         };
         let sampler = match self.sampler {
             Kind::Skellam => Sampler::Skellam,

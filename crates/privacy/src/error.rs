@@ -19,6 +19,13 @@ pub enum PrivacyError {
     /// The noise multiplier is not a positive finite number.
     #[error("noise multiplier is {0}; it must be a finite number above 0")]
     NoiseMultiplier(f64),
+    /// The noise is so small that it promises nothing.
+    #[error(
+        "a noise multiplier of {0} is below the least that is drawn or accounted for, {least}: epsilon \
+         would be in the thousands; choose 0.5 or more for a promise worth making",
+        least = crate::units::NoiseMultiplier::LEAST
+    )]
+    TooLittleNoise(crate::units::NoiseMultiplier),
     /// A variance is not a positive finite number.
     #[error("variance is {0}; it must be a finite number above 0")]
     Variance(f64),

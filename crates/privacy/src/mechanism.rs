@@ -214,6 +214,7 @@ impl Mechanism {
         }
         if let Some(local) = self.noise.local() {
             positive("clip_norm", local.clip_norm)?;
+            local.per_round.noise_multiplier.enough()?;
         }
         if let Noise::DistributedDpSgd { divisor, .. }
         | Noise::DistributedDpFedAvg { divisor, .. } = self.noise
@@ -396,7 +397,7 @@ mod tests {
             ("/scale", &[0.0, -1.0]),
             ("/noise/clip_norm", &[0.0, -1.0]),
             ("/noise/per_round/sampling_rate", &[-0.1, 1.1]),
-            ("/noise/per_round/noise_multiplier", &[0.0, -1.0]),
+            ("/noise/per_round/noise_multiplier", &[0.009, 0.0, -1.0]),
             ("/noise/per_round/steps", &[-1.0, 1.5]),
         ];
         for (field, values) in cases {
@@ -411,7 +412,7 @@ mod tests {
             (&by_examples(), "/noise/contributions", &[0.0, -1.0, 1.5]),
             (&by_examples(), "/noise/sampling_rate", &[-0.1, 1.1]),
             (&by_examples(), "/noise/joint/honest", &[0.0, -1.0]),
-            (&by_examples(), "/noise/joint/noise_multiplier", &[0.0, 1e9]),
+            (&by_examples(), "/noise/joint/noise_multiplier", &[0.009, 0.0, 1e9]),
             (&by_examples(), "/scale", &[1e-3, 1e9]),
             (&by_clients(), "/noise/divisor", &[0.0]),
             (&by_clients(), "/rotation/dimension", &[0.0, 1e9]),

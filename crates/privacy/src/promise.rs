@@ -178,7 +178,7 @@ pub fn cost(mechanism: &Mechanism, unit: PrivacyUnit) -> Result<Event, PrivacyEr
 
 /// No amplification: the aggregator knows who is in a round.
 fn every_round() -> SamplingRate {
-    SamplingRate::ALL
+    SamplingRate::ONE
 }
 
 /// The four promises of a task whose rounds were seen so often, at one δ: those of a client that

@@ -107,9 +107,20 @@ checked_f64!(
     "finite, above 0"
 );
 
-impl SamplingRate {
-    /// Every record, in every step.
-    pub const ALL: Self = Self(1.0);
+impl NoiseMultiplier {
+    /// The least of a mechanism that promises anything: with less, ε is in the thousands.
+    pub const LEAST: Self = Self(1e-2);
+
+    /// The same, for a mechanism that is to be drawn from, accounted for or calibrated.
+    ///
+    /// # Errors
+    /// It is below [`NoiseMultiplier::LEAST`].
+    pub fn enough(self) -> Result<Self, PrivacyError> {
+        if self < Self::LEAST {
+            return Err(PrivacyError::TooLittleNoise(self));
+        }
+        Ok(self)
+    }
 }
 
 impl fmt::Display for Epsilon {
@@ -168,6 +179,8 @@ mod tests {
         assert!(SamplingRate::new(1.0).is_ok());
         assert!(SamplingRate::new(1.0 + f64::EPSILON).is_err());
         assert!(NoiseMultiplier::new(0.0).is_err());
+        assert!(NoiseMultiplier::new(0.009_99).unwrap().enough().is_err());
+        assert!(NoiseMultiplier::LEAST.enough().is_ok());
     }
 
     #[test]

@@ -111,7 +111,7 @@ fn estimates(
     let n = f64::from(clients);
     let error = |sum: &[f64]| norm(sum.iter().zip(&exact).map(|(s, e)| (s - e) / n));
     let target = (Epsilon::new(EPSILON)?, Delta::new(DELTA)?);
-    let noise = noise_multiplier_for(target.0, target.1, SamplingRate::ALL, 1)?.get() * CLIP;
+    let noise = noise_multiplier_for(target.0, target.1, SamplingRate::ONE, 1)?.get() * CLIP;
     // The sum of n local noises is normal, too.
     let gaussian = |std: f64, party: u64| {
         (1..=setting.seeds)
@@ -176,5 +176,5 @@ fn sums(clients: u32, dimension: usize, bits: u8) -> Result<Sums, StudyError> {
         noise: None,
     };
     let target = (Epsilon::new(EPSILON)?, Delta::new(DELTA)?);
-    Sums::within(target, (SamplingRate::ALL, clients / 4 * 3), setup, bits)
+    Sums::within(target, (SamplingRate::ONE, clients / 4 * 3), setup, bits)
 }

@@ -247,7 +247,7 @@ impl Training<'_> {
         let model = self.model(self.config.clone())?;
         let mut global = model.initial_adapter();
         let sums = sums(
-            (SamplingRate::ALL, CLIENT_ROUNDS),
+            (SamplingRate::ONE, CLIENT_ROUNDS),
             &global,
             (UPDATE_CLIP, 1),
         )?;

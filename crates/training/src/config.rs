@@ -259,9 +259,11 @@ impl TrainingConfig {
                      gradient",
                 ),
                 (
-                    above_zero(privacy.noise_multiplier),
-                    "privacy.noise_multiplier must be above 0; choose one with `undertone calibrate`, \
-                     or leave privacy out",
+                    NoiseMultiplier::new(privacy.noise_multiplier)
+                        .and_then(NoiseMultiplier::enough)
+                        .is_ok(),
+                    "privacy.noise_multiplier must be 0.01 or more; choose one with `undertone \
+                     calibrate`, or leave privacy out",
                 ),
             ]);
         }

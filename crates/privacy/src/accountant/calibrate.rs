@@ -6,9 +6,8 @@ use crate::error::PrivacyError;
 use crate::statement::Adjacency;
 use crate::units::{Delta, Epsilon, NoiseMultiplier, SamplingRate};
 
-/// The least noise multiplier that is calibrated, or accounted for by the command line: with less,
-/// ε is in the thousands.
-pub const LEAST_NOISE_MULTIPLIER: f64 = 1e-2;
+/// Least noise multiplier considered.
+const LEAST: f64 = NoiseMultiplier::LEAST.get();
 /// Largest noise multiplier considered.
 const LARGEST: f64 = 1e6;
 /// The search ends when the bracket is this narrow, relative to its upper end.
@@ -72,7 +71,7 @@ impl Calibration<'_> {
         };
         let by_rdp = bracket(
             |sigma| fits(CalibratedBy::Rdp, sigma),
-            LEAST_NOISE_MULTIPLIER,
+            LEAST,
             1.0,
             2.0,
             TOLERANCE,
@@ -85,10 +84,10 @@ impl Calibration<'_> {
                 let start = found.unwrap_or(1.0);
                 let fits = |sigma| fits(CalibratedBy::Pld, sigma);
                 let mut least = start;
-                while least > LEAST_NOISE_MULTIPLIER && fits(least)? {
+                while least > LEAST && fits(least)? {
                     least /= 1.1;
                 }
-                let least = least.max(LEAST_NOISE_MULTIPLIER);
+                let least = least.max(LEAST);
                 bracket(fits, least, (1.1 * least).min(LARGEST), 1.1, LOSS_TOLERANCE)?
             }
         };

@@ -21,7 +21,7 @@ mod poisson;
 pub mod rdp;
 mod subsampled_gaussian;
 
-pub use calibrate::{CalibratedBy, Calibration, LEAST_NOISE_MULTIPLIER, noise_multiplier_for};
+pub use calibrate::{CalibratedBy, Calibration, noise_multiplier_for};
 pub use event::Event;
 pub use figures::{Epsilons, Figures, Meaning, Meanings};
 pub use gdp::GdpAccountant;

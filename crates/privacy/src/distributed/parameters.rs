@@ -85,6 +85,7 @@ impl Setup {
         let Some(noise) = self.noise else {
             return Ok(());
         };
+        noise.noise_multiplier.enough()?;
         at_least_one("the number of honest clients", noise.honest)?;
         if noise.honest > self.clients {
             return Err(PrivacyError::Distributed(format!(
@@ -370,7 +371,10 @@ pub fn noise_multiplier_within(
             largest: LARGEST,
         });
     }
-    let (mut low, mut high) = (1e-2, if within(100.0) { 100.0 } else { LARGEST });
+    let (mut low, mut high) = (
+        NoiseMultiplier::LEAST.get(),
+        if within(100.0) { 100.0 } else { LARGEST },
+    );
     while high / low > 1.0005 {
         let middle = (low * high).sqrt();
         if within(middle) {
