@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use plotters::element::ErrorBar;
+use plotters::element::{DashedPathElement, ErrorBar};
 use plotters::prelude::*;
 
 use crate::{Area, Colour, Drawn, PlotError, alone};
@@ -46,8 +46,15 @@ pub struct Chart {
     pub lines: Vec<Line>,
 }
 
-/// Width and height in pixels.
-const SIZE: (u32, u32) = (720, 430);
+/// Width and height in pixels, and what of the height is the legend's: it stands below the plot, where
+/// no line can run through it.
+const SIZE: (u32, u32) = (720, 450);
+const LEGEND: u32 = 36;
+/// From the edge to the first name of the legend, and between two names.
+const INDENT: i32 = 76;
+const GAP: i32 = 28;
+/// The stroke before a name.
+const STROKE: i32 = 18;
 
 impl Chart {
     /// Draws it.
@@ -59,8 +66,9 @@ impl Chart {
     }
 
     fn draw(&self, area: &Area<'_>) -> Drawn {
-        let text = |size: u32, colour: Colour| ("sans-serif", size).with_color(colour.marker());
-        let mut chart = ChartBuilder::on(area)
+        let (plot, legend) = area.split_vertically(SIZE.1 - LEGEND);
+        self.draw_legend(&legend)?;
+        let mut chart = ChartBuilder::on(&plot)
             .caption(&self.title, text(20, Colour::Ink))
             .margin(12)
             .x_label_area_size(44)
@@ -84,28 +92,42 @@ impl Chart {
             let colour = line.colour.marker();
             let style = colour.stroke_width(2);
             let middle = || line.finite().map(|(x, [_, y, _])| (x, y));
-            let drawn = if line.dashed {
-                chart.draw_series(DashedLineSeries::new(middle(), 6, 5, style))?
+            if line.dashed {
+                chart.draw_series(DashedLineSeries::new(middle(), 6, 5, style))?;
             } else {
-                chart.draw_series(LineSeries::new(middle(), style))?
-            };
-            drawn.label(&line.name).legend(move |(x, y)| {
-                PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2))
-            });
-            if !line.dashed {
+                chart.draw_series(LineSeries::new(middle(), style))?;
                 let bars = line.finite().map(|(x, [least, y, most])| {
                     ErrorBar::new_vertical(x, least, y, most, colour.filled(), 8)
                 });
                 chart.draw_series(bars)?;
             }
         }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
-            .label_font(text(15, Colour::Ink))
-            .draw()?;
         Ok(())
     }
+
+    /// The lines' strokes and names in one row.
+    fn draw_legend(&self, area: &Area<'_>) -> Drawn {
+        let style = text(15, Colour::Ink);
+        let mut x = INDENT;
+        for line in &self.lines {
+            let stroke = line.colour.marker().stroke_width(2);
+            let ends = [(x, 10), (x + STROKE, 10)];
+            if line.dashed {
+                area.draw(&DashedPathElement::new(ends, 6, 4, stroke))?;
+            } else {
+                area.draw(&PathElement::new(ends, stroke))?;
+            }
+            x += STROKE + 8;
+            area.draw_text(&line.name, &style, (x, 3))?;
+            let (width, _) = area.estimate_text_size(&line.name, &style)?;
+            x += i32::try_from(width)? + GAP;
+        }
+        Ok(())
+    }
+}
+
+fn text(size: u32, colour: Colour) -> TextStyle<'static> {
+    ("sans-serif", size).into_font().color(&colour.marker())
 }
 
 impl Line {

@@ -33,7 +33,7 @@ pub struct AdaptiveClip {
     pub target_quantile: f64,
     /// The step of the geometric update, above 0 and at most 1; 0.2 in the paper.
     pub learning_rate: f64,
-    /// Standard deviation of the noise on the sum of the bits, above half the noise multiplier. A
+    /// Standard deviation of the noise on the sum of the bits, at least the noise multiplier over √2. A
     /// twentieth of the expected number of units costs the vectors little (the paper, section 3).
     pub bit_noise: f64,
 }
@@ -100,7 +100,7 @@ impl AdaptiveClip {
     /// target_quantile))`.
     ///
     /// `centred` is the noisy sum of `b - 1/2` over the units of a round or step, `count` a number
-    /// of units that depends on no data (the expected one, where they are sampled). A `centred`
+    /// of units that is not protected (the expected one, where they are sampled). A `centred`
     /// that is not a number leaves the clip norm as it is.
     pub fn next(&self, clip: f64, centred: f64, count: f64) -> f64 {
         let fraction = centred / count + 0.5;

@@ -1,8 +1,9 @@
 //! The ledger of one data owner: what was spent, and what still fits.
 //!
 //! A ledger is a privacy [filter](crate::filter): its Rényi order is fixed by the first spend, so
-//! that mechanisms may be chosen by what earlier ones released. The ε that it states is the least
-//! over all orders while everything was one mechanism, and that of its own order from then on.
+//! that mechanisms may be chosen by what earlier ones released: whatever is chosen, the budget is
+//! kept. The ε that it states on the way is one for a course of spends that is taken as given: the
+//! least over all orders while everything was one mechanism, and that of its own order from then on.
 //!
 //! Arithmetic only. Whoever keeps a ledger must make a spend durable *before* anything computed
 //! from the data leaves the machine: a crash then costs budget, never privacy.

@@ -412,7 +412,11 @@ mod tests {
             (&by_examples(), "/noise/contributions", &[0.0, -1.0, 1.5]),
             (&by_examples(), "/noise/sampling_rate", &[-0.1, 1.1]),
             (&by_examples(), "/noise/joint/honest", &[0.0, -1.0]),
-            (&by_examples(), "/noise/joint/noise_multiplier", &[0.009, 0.0, 1e9]),
+            (
+                &by_examples(),
+                "/noise/joint/noise_multiplier",
+                &[0.009, 0.0, 1e9],
+            ),
             (&by_examples(), "/scale", &[1e-3, 1e9]),
             (&by_clients(), "/noise/divisor", &[0.0]),
             (&by_clients(), "/rotation/dimension", &[0.0, 1e9]),

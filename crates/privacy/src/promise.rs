@@ -273,6 +273,11 @@ pub fn not_covered(mechanism: &Mechanism) -> Vec<&'static str> {
     // Noise in the secure sum is drawn in integers.
     if mechanism.noise.local().is_some() {
         all.push(
+            "How many examples a client has: it divides its noisy sums by its expected batch, which \
+             follows from that number. The promise is for a given number, about what an example \
+             says and not that there is one; epsilon is the same.",
+        );
+        all.push(
             "Samples of the noise that a client adds by itself are drawn with floating-point \
              numbers, hardened against known attacks and not proven.",
         );

@@ -16,7 +16,7 @@ use crate::report::Report;
 use crate::seeds::generator;
 use crate::settings::{self, CLIENTS, DELTA, ROUNDS, SPLIT, TUNING_SPLITS};
 use crate::table::{Cell, Column, Form, Table, figures};
-use compared::{Algorithm, CANDIDATES, CHOSEN, Privacy, Trained, VARIANTS};
+use compared::{Algorithm, CANDIDATES, CHOSEN, Privacy, Trained, VARIANT_CANDIDATES, VARIANTS};
 
 /// The target of private trainings, for one example at [`DELTA`].
 const EPSILON: f64 = 5.0;
@@ -37,7 +37,7 @@ pub fn run(setting: &Setting<'_>) -> Result<Report, StudyError> {
     )
 }
 
-/// LoRA's variants by which factors are averaged, all with the demo's rate.
+/// LoRA's variants by which factors are averaged, with rates chosen by [`tune_variants`].
 ///
 /// # Errors
 /// As [`run`].
@@ -68,11 +68,27 @@ fn compare(
 /// # Errors
 /// As [`run`].
 pub fn tune(setting: &Setting<'_>) -> Result<Report, StudyError> {
+    candidates(setting, &CANDIDATES, Trained::Head)
+}
+
+/// The same for LoRA's variants.
+///
+/// # Errors
+/// As [`run`].
+pub fn tune_variants(setting: &Setting<'_>) -> Result<Report, StudyError> {
+    candidates(setting, &VARIANT_CANDIDATES, Trained::Lora)
+}
+
+fn candidates(
+    setting: &Setting<'_>,
+    algorithms: &[Algorithm],
+    trained: Trained,
+) -> Result<Report, StudyError> {
     let [split, _] = TUNING_SPLITS;
     let data = Data::load(setting, split)?;
-    let rows = measured(setting, &data, &CANDIDATES)?;
+    let rows = measured(setting, &data, algorithms)?;
     let title = format!("Candidates for settings, on split {split} of the mail");
-    let table = table(setting, &data, (title, split, Trained::Head), rows)?;
+    let table = table(setting, &data, (title, split, trained), rows)?;
     Ok(Report {
         tables: vec![table],
         ..Report::default()

@@ -97,6 +97,8 @@ pub enum Study {
     LoraVariants,
     /// How the settings of the algorithms were chosen.
     AlgorithmSettings,
+    /// How the settings of LoRA's variants were chosen.
+    LoraSettings,
     /// Central, distributed and local noise on the demo's mail.
     Mechanisms,
     /// The error of a mean under them.
@@ -111,10 +113,11 @@ pub enum Study {
 
 impl Study {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Algorithms,
         Self::LoraVariants,
         Self::AlgorithmSettings,
+        Self::LoraSettings,
         Self::Mechanisms,
         Self::Mean,
         Self::Compression,
@@ -128,6 +131,7 @@ impl Study {
             Self::Algorithms => "algorithms",
             Self::LoraVariants => "lora-variants",
             Self::AlgorithmSettings => "algorithm-settings",
+            Self::LoraSettings => "lora-settings",
             Self::Mechanisms => "mechanisms",
             Self::Mean => "mean",
             Self::Compression => "compression",
@@ -142,6 +146,7 @@ impl Study {
             Self::Algorithms => "federated algorithms on the demo's mail, private and not",
             Self::LoraVariants => "FFA-LoRA and plain LoRA in a federation, private and not",
             Self::AlgorithmSettings => "how the settings of `algorithms` were chosen",
+            Self::LoraSettings => "how the settings of `lora-variants` were chosen",
             Self::Mechanisms => "central, distributed and local noise on the demo's mail",
             Self::Mean => "the error of a mean under central, distributed and local noise",
             Self::Compression => "fewer bits and fewer coordinates: bytes and accuracy",
@@ -160,6 +165,7 @@ impl Study {
             Self::Algorithms => algorithms::run(setting)?,
             Self::LoraVariants => algorithms::variants(setting)?,
             Self::AlgorithmSettings => algorithms::tune(setting)?,
+            Self::LoraSettings => algorithms::tune_variants(setting)?,
             Self::Mechanisms => mechanisms::run(setting)?,
             Self::Mean => mean::run(setting)?,
             Self::Compression => compression::run(setting)?,

@@ -139,8 +139,13 @@ fn ln_a_chord(q: f64, sigma: f64, alpha: f64) -> f64 {
 fn integral(adjacency: Adjacency, q: f64, sigma: f64, alpha: f64) -> Option<f64> {
     let variance = sigma * sigma;
     let width = (sigma / 4.0).min(variance / 2.0);
-    // All that matters lies within ten standard deviations of the components' means.
-    let (low, high) = (-1.0 - 10.0 * sigma, alpha + 1.0 + 10.0 * sigma);
+    // All that matters lies within ten standard deviations of the components' means; those of P^α Q^(1-α)
+    // are at most α, and 2α - 1 where the mirror image stands in the denominator.
+    let furthest = match adjacency {
+        Adjacency::AddOrRemoveOne => alpha,
+        Adjacency::ReplaceOne => 2.0 * alpha,
+    };
+    let (low, high) = (-1.0 - 10.0 * sigma, furthest + 1.0 + 10.0 * sigma);
     let points = ((high - low) / width).ceil();
     if points > MOST_POINTS {
         return None;
@@ -291,6 +296,17 @@ mod tests {
                 renyi_divergence(q, sigma, order),
                 Err(PrivacyError::Order(_))
             ));
+        }
+    }
+
+    /// Replacing one record at a rate near 1: twice the sensitivity, and the integrand lies about
+    /// 2α - 1, not α. The rate is not 1, so nothing but the integral computes it.
+    #[test]
+    fn the_integral_reaches_as_far_as_its_integrand() {
+        for (sigma, order) in [(2.0, 40.0), (10.0, 200.0), (20.0, 1000.0)] {
+            let whole = 2.0 * order / (sigma * sigma);
+            let one = one_step_under(Adjacency::ReplaceOne, 1.0 - 1e-12, sigma, order);
+            assert!((one / whole - 1.0).abs() < 1e-4, "{one} {whole}");
         }
     }
 

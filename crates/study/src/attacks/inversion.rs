@@ -335,7 +335,13 @@ fn chart(lines: Vec<Line>) -> Chart {
         x: Axis {
             name: "nearest mails that are looked at".into(),
             range: 0.0..3.75,
-            label: |log| format!("{:.0}", 10_f64.powf(log)),
+            label: |log| {
+                if log.fract().abs() < 1e-9 {
+                    format!("{:.0}", 10_f64.powf(log))
+                } else {
+                    String::new()
+                }
+            },
         },
         y: Axis {
             name: "share of victims among them".into(),

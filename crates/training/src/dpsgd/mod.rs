@@ -3,8 +3,9 @@
 //! A step samples each example independently with probability q, clips each example's gradient to
 //! its [`Bounds`], sums, adds Gaussian noise of standard deviation
 //! `noise_multiplier * clip_norm`, and divides by the expected batch size `q n`. The divisor does
-//! not depend on the sample, so neighbouring data sets (one example more or less) differ only in
-//! the sum, by at most `clip_norm`.
+//! not depend on the sample, and n, the number of examples, is not protected: neighbouring data sets
+//! are those of the same n in which one example counts for nothing (zero-out), and differ only in the
+//! sum, by at most `clip_norm`. Every ε is that of adding or removing one example to a sum.
 //!
 //! [`clipped_gradient_sum`] is that sum; [`for_each_clipped`] hands out the clipped gradients one by
 //! one, for mechanisms that encode each example by itself.

@@ -18,9 +18,11 @@ use crate::accountant::pld::losses::{Cumulants, Losses};
 
 /// ln of the tilted probability that may lie above the window, and below it.
 const LN_OUTSIDE: f64 = -40.0;
-/// Bound of a transform's rounding error, per doubling of its length and per unit of its input's
-/// absolute sum: each of the log2 N levels of butterflies adds, for the product with a twiddle factor
-/// (which is itself rounded) and the sum, less than 6 roundings of what the absolute sum bounds.
+/// Bound of a transform's rounding error in Euclidean norms, per doubling of its length and relative to
+/// its output (Higham, Accuracy and Stability of Numerical Algorithms, section 24.1): each of the log2 N
+/// levels of butterflies adds, for the product with a twiddle factor (which is itself rounded) and the
+/// sum, less than 6 roundings. One value of the inverse transform is off by no more than its input's
+/// absolute sum times that.
 const FFT_ERROR: f64 = 3.0 * f64::EPSILON;
 /// Bound of the relative rounding error of a power, per factor: of a complex product it is at most
 /// sqrt(5) roundings.
@@ -203,7 +205,7 @@ impl Composition {
         let points = window.points;
         let mut planner = RealFftPlanner::<f64>::new();
         let forward = planner.plan_fft_forward(points);
-        let mut product = vec![Complex::new(1.0, 0.0); points / 2 + 1];
+        let mut transforms = Vec::with_capacity(self.parts.len());
         let mut steps_in_all = 0.0;
         for (losses, steps) in &self.parts {
             let moment = losses.cumulants(window.tilt).value.exp();
@@ -218,11 +220,21 @@ impl Composition {
             });
             let mut output = forward.make_output_vec();
             forward.process(&mut input, &mut output).ok()?;
-            for (all, one) in product.iter_mut().zip(&output) {
-                *all *= power(*one, *steps);
-            }
             steps_in_all += *steps as f64;
+            transforms.push((output, *steps));
         }
+        let length = points as f64;
+        let fft = FFT_ERROR * length.log2();
+        // An error e of one transform F moves F^T by T e F^(T-1) times the other factors, and all
+        // frequencies together by at most T |e| |F^(T-1) ...| in Euclidean norms (Cauchy-Schwarz).
+        let moved: f64 = (0..transforms.len())
+            .map(|one| {
+                let (output, steps) = &transforms[one];
+                let rest = product_of(&transforms, Some(one));
+                *steps as f64 * fft * euclidean(output) * euclidean(&rest)
+            })
+            .sum();
+        let mut product = product_of(&transforms, None);
         // Of a real signal: what is not the first (or, of an even length, the last) counts twice.
         let absolute: f64 = 2.0 * product.iter().map(|z| z.norm()).sum::<f64>() + 1e-30;
         if let Some(end) = product.last_mut() {
@@ -232,9 +244,7 @@ impl Composition {
         let inverse = planner.plan_fft_inverse(points);
         let mut sums = inverse.make_output_vec();
         inverse.process(&mut product, &mut sums).ok()?;
-        let length = points as f64;
-        let fft = FFT_ERROR * length.log2();
-        let error = (steps_in_all * (fft + POWER_ERROR) + fft) * absolute / length;
+        let error = (moved + (steps_in_all * POWER_ERROR + fft) * absolute) / length;
         let cycle = i64::try_from(points).ok()?;
         let shift = usize::try_from(window.first.rem_euclid(cycle)).ok()?;
         sums.rotate_left(shift);
@@ -277,9 +287,29 @@ impl Composition {
     }
 }
 
+/// The product of powers of transforms, frequency by frequency; of `less`, one power less.
+fn product_of(transforms: &[(Vec<Complex<f64>>, u64)], less: Option<usize>) -> Vec<Complex<f64>> {
+    let mut product = Vec::new();
+    for (one, (output, steps)) in transforms.iter().enumerate() {
+        product.resize(output.len(), Complex::new(1.0, 0.0));
+        let steps = steps - u64::from(less == Some(one));
+        for (all, one) in product.iter_mut().zip(output) {
+            *all *= power(*one, steps);
+        }
+    }
+    product
+}
+
+/// The Euclidean norm over all frequencies of a real signal, of which half are given.
+fn euclidean(half: &[Complex<f64>]) -> f64 {
+    (2.0 * half.iter().map(Complex::norm_sqr).sum::<f64>()).sqrt()
+}
+
 /// Goes down from the highest loss. With S = Σ m e^(-λl) over the losses above ε, and R = the same
 /// sum with a further factor e^(ε-l), δ(ε) is S - R. Returns the ε where it is `allowed`, or `floor`
-/// if that is higher; `None` if the losses end first.
+/// if that is higher; `None` if the losses end first. Both sums are moved to the safe side by what
+/// their rounding errors come to: where ε is tiny, nearly nothing is left of their difference.
+#[expect(clippy::cast_precision_loss, reason = "a number of points")]
 fn last_within(
     sums: &[f64],
     allowed: f64,
@@ -289,14 +319,16 @@ fn last_within(
     floor: f64,
 ) -> Option<f64> {
     let decay = (-width).exp();
+    let tolerance = 4.0 * f64::EPSILON * sums.len() as f64;
     // R is kept for ε at the point that is looked at: it never leaves the range of f64.
     let (mut above, mut discounted) = (0.0, 0.0);
     for (position, mass) in sums.iter().enumerate().rev() {
         let loss = loss_at(position);
+        let (most, least) = (above * (1.0 + tolerance), discounted * (1.0 - tolerance));
         // The solution for the losses above this one holds if it is not below this one.
-        if loss <= floor || above - discounted > allowed {
-            let crossing = if above > allowed {
-                loss + ((above - allowed) / discounted).ln()
+        if loss <= floor || most - least > allowed {
+            let crossing = if most > allowed {
+                loss + ((most - allowed) / least).ln()
             } else {
                 floor
             };

@@ -57,6 +57,19 @@ fn one_sampled_step_has_a_closed_form() {
     }
 }
 
+/// Where ε itself is below the rounding errors of the sums that it is found from: the figure may be far
+/// above the truth (mpmath, 40 digits), never below.
+#[test]
+fn an_epsilon_of_nearly_nothing_is_no_less_than_the_truth() {
+    for (adjacency, q, delta, truth) in [
+        (Adjacency::ReplaceOne, 1e-9, 1.436e-11, 3.299_9e-12),
+        (Adjacency::AddOrRemoveOne, 1e-12, 7.98e-18, 6.2e-14),
+    ] {
+        let figure = epsilon(adjacency, &[steps(q, 50.0, 1)], delta);
+        assert!(figure >= truth && figure < 1e-8, "{figure} {truth}");
+    }
+}
+
 #[test]
 fn a_rate_close_to_one_is_the_gaussian_mechanism() {
     // From above and below: sampling with a rate of 1 - 1e-9 changes δ by no more than steps · 1e-9.
