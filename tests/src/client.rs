@@ -232,9 +232,9 @@ pub fn spawn_training<T: Trainer + 'static>(
     state: &Path,
     inputs: &Inputs,
     hold: Option<Hold>,
-    trainer: T,
+    (trainer, change): (T, impl FnOnce(&mut JoinConfig)),
 ) -> Running {
-    let config = configured(task, index, server, state, |_| {});
+    let config = configured(task, index, server, state, change);
     run(config, index, inputs, hold, trainer)
 }
 

@@ -140,7 +140,8 @@ impl Task {
         Self::with_parts(database, size, parts, named, adjust).await
     }
 
-    async fn with_parts(
+    /// The same with an adapter, training settings and mechanism.
+    pub async fn with_parts(
         database: &str,
         (clients, rounds): (u16, u32),
         (adapter, training): (Adapter, Vec<u8>),
@@ -237,14 +238,16 @@ impl Task {
     }
 }
 
-/// The values of the adapter that a task stands at.
-pub async fn values_of(task: &Task) -> Vec<f32> {
+/// The adapter that a task stands at.
+pub async fn adapter_of(task: &Task) -> Adapter {
     let record = task.store.task(task.id).await.unwrap().unwrap();
     let bytes = task.store.adapter(task.id, record.model).await.unwrap();
-    Adapter::from_bytes(&bytes.unwrap())
-        .unwrap()
-        .values()
-        .to_vec()
+    Adapter::from_bytes(&bytes.unwrap()).unwrap()
+}
+
+/// Its values.
+pub async fn values_of(task: &Task) -> Vec<f32> {
+    adapter_of(task).await.values().to_vec()
 }
 
 /// The unmasked sum of a finished round, and who is in it.

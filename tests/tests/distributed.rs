@@ -10,17 +10,21 @@
     reason = "this is test code"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use undertone_client::lora::LoraTrainer;
 use undertone_client::{End, JoinConfig, Summary};
+use undertone_federated::ClientClip;
 use undertone_privacy::distributed::{JointNoise, Layout, Sampler};
 use undertone_privacy::{Epsilon, Mechanism, Noise, NoiseMultiplier, SamplingRate};
 use undertone_protocol::aggregator::PhaseName;
-use undertone_tests::client::{Hold, Inputs, Moment, Running, made_up, spawn_with};
+use undertone_tests::client::{Hold, Inputs, Moment, Running, made_up, spawn_training, spawn_with};
 use undertone_tests::database::Database;
 use undertone_tests::service::Service;
-use undertone_tests::task::{LENGTH, Task, sum_of, values_of};
+use undertone_tests::task::{LENGTH, Task, adapter_of, sum_of, values_of};
+use undertone_training::{Model, fixture};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_undertone-under-test");
 const CLIENTS: u16 = 5;
@@ -179,6 +183,63 @@ fn allowed(mechanism: &Mechanism, size: f64) -> f64 {
     }
 }
 
+/// The clip norm itself is learned: the bits of clients whose updates are longer are summed under the
+/// same masks and noise as their updates, and each round makes it e^(1/2) times as large.
+async fn adaptive_clip(database: Database) {
+    let rule = ClientClip {
+        initial: 1e-3,
+        target_quantile: 0.5,
+        learning_rate: 1.0,
+        bit_weight: 2.0,
+    };
+    let mut config = fixture::config().without_privacy();
+    config.federated.clip = Some(rule);
+    let model = Arc::new(Model::new(fixture::encoder().unwrap(), config.clone()).unwrap());
+    let first = model.initial_adapter();
+    let layout = Layout::all(u32::try_from(first.len()).unwrap());
+    let mechanism = Mechanism {
+        update_clip: rule.joint_norm(),
+        scale: 724.0,
+        rotation: Some(layout),
+        noise: Noise::DistributedDpFedAvg {
+            joint: joint(Sampler::Skellam, 0.52),
+            divisor: 5.0,
+            local: None,
+        },
+    };
+    let parts = (first, config.to_json_bytes().unwrap());
+    let named = ("adaptive", mechanism);
+    let task = Task::with_parts(database.url(), (CLIENTS, 2), parts, named, |_| {}).await;
+    let service = Service::start(BINARY, database.url()).await;
+    let state = tempfile::tempdir().unwrap();
+    let inputs = Inputs::default();
+    let url = service.url();
+    let join = |index: u16| {
+        let features = fixture::features(&model, 20, index.into()).unwrap();
+        let with = (
+            LoraTrainer::from_features(model.clone(), features),
+            generous,
+        );
+        let index = usize::from(index);
+        spawn_training(&task, index, &url, state.path(), &inputs, None, with)
+    };
+    let clients: Vec<_> = (0..CLIENTS).map(join).collect();
+    for client in clients {
+        let summary = done(client).await;
+        assert_eq!(summary.rounds_finished, 2, "{summary}");
+    }
+    assert!(task.finished().await);
+    let end = adapter_of(&task).await;
+    let (_, _, tensor) = end
+        .tensors()
+        .find(|(name, ..)| name.as_str() == "undertone.clip")
+        .unwrap();
+    let grown = (f64::from(tensor[0]) / rule.initial).ln();
+    // The noise of the mean bit is 0.09 a round.
+    assert!((0.4..1.6).contains(&grown), "{grown}");
+    assert_eq!(tensor[1..], rule.tensor()[1..]);
+}
+
 async fn too_little_noise(database: Database) {
     let task = task(&database, by_clients(Sampler::Skellam), 1).await;
     let service = Service::start(BINARY, database.url()).await;
@@ -246,5 +307,6 @@ both! {
     updates_with_discrete_gaussian_noise: rounds_of, by_clients(Sampler::DiscreteGaussian);
     rotated_updates: rounds_of, rotated(None, Noise::None);
     sparse_updates: rounds_of, rotated(Some(256), Noise::None);
+    an_adaptive_clip_norm: adaptive_clip;
     clients_decline_too_little_noise: too_little_noise;
 }

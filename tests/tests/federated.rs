@@ -29,7 +29,7 @@ use undertone_server::store::Store;
 use undertone_tests::client::{Hold, Inputs, Moment, Running, spawn_training};
 use undertone_tests::database::Database;
 use undertone_tests::service::Service;
-use undertone_tests::task::{CLIP, SCALE, Task, sum_of};
+use undertone_tests::task::{CLIP, SCALE, Task, adapter_of, sum_of};
 use undertone_training::{ClientAlgorithm, Control, Model, TrainingConfig, fixture};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_undertone-under-test");
@@ -101,12 +101,6 @@ async fn in_process(
     first.with_values(values).unwrap()
 }
 
-async fn adapter_of(task: &Task) -> Adapter {
-    let model = task.store.task(task.id).await.unwrap().unwrap().model;
-    let bytes = task.store.adapter(task.id, model).await.unwrap().unwrap();
-    Adapter::from_bytes(&bytes).unwrap()
-}
-
 async fn done(clients: Vec<Running>) {
     for client in clients {
         let done = tokio::time::timeout(Duration::from_mins(2), client).await;
@@ -141,7 +135,7 @@ async fn made_up(database: Database, first: Adapter, optimizer: ServerOptimizer)
             state.path(),
             &inputs,
             hold,
-            trainer,
+            (trainer, |_| {}),
         )
     };
     let held = |round, phase, released| Hold {
@@ -218,7 +212,7 @@ async fn scaffold(database: Database) {
             state.path(),
             &inputs,
             hold,
-            trainer,
+            (trainer, |_| {}),
         )
     };
     let (_never, never) = watch::channel(false);

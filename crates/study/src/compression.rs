@@ -231,3 +231,20 @@ fn plain_mean(updates: &[Vec<f32>], global: &Adapter) -> Vec<f64> {
     }
     sum.iter().map(|s| s / f64::from(CLIENTS)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// LoRA of the demo and its head have 3842 values.
+    #[test]
+    fn every_way_fits_its_ring_and_sends_less_than_the_one_before_it_of_its_kind() {
+        let mut sizes = Vec::new();
+        for way in WAYS {
+            let row = way.row(3842, &[]).unwrap();
+            assert_eq!(row.len(), 7, "{}", way.words());
+            sizes.extend(way.sums(3842).unwrap().map(|sums| sums.bytes()));
+        }
+        assert_eq!(sizes, [8192, 6144, 5120, 4608, 4096, 1536, 384, 256]);
+    }
+}

@@ -166,6 +166,7 @@ const FFA: Algorithm = Algorithm {
 };
 
 const PLAIN: Algorithm = Algorithm {
+    learning_rate: 0.5,
     name: "plain LoRA, A and B averaged",
     variant: LoraVariant::Plain,
     ..FFA
@@ -200,11 +201,11 @@ pub(super) const VARIANT_CANDIDATES: [Algorithm; 9] = [
     FFA.rate(0.5),
     FFA,
     PLAIN.rate(0.125),
-    PLAIN.rate(0.5),
     PLAIN,
+    PLAIN.rate(2.0),
     PRODUCTS.rate(0.125),
-    PRODUCTS.rate(0.5),
     PRODUCTS,
+    PRODUCTS.rate(2.0),
 ];
 
 /// What it was chosen from, with [`super::tune`].
