@@ -143,7 +143,7 @@ impl Round {
     /// The vector of a client.
     pub(crate) fn add_vector(&self, client: usize, sum: &mut RingVector) {
         if let Some(seed) = self.seeds.get(client) {
-            sum.mask(seed, Sign::Plus);
+            sum.mask(&[(seed.clone(), Sign::Plus)]);
         }
     }
 
@@ -300,7 +300,7 @@ impl Round {
             .compute(move || {
                 let mut input = RingVector::zeros(ring, length);
                 if let Some(seed) = seed {
-                    input.mask(&seed, Sign::Plus);
+                    input.mask(&[(seed, Sign::Plus)]);
                 }
                 state.masked_input(&dealt, input)
             })

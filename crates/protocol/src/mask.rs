@@ -2,8 +2,11 @@
 //!
 //! Specification: chapter 8, "Phase 3: MaskedInput", section 8.3; mask expansion is section 3.8.
 
+use std::ops::Range;
+
 use chacha20::ChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher, StreamCipherSeek};
+use pulp::{Arch, Simd, WithSimd};
 use zeroize::Zeroizing;
 
 use crate::codec::Label;
@@ -13,43 +16,104 @@ use crate::id::{DirectoryDigest, RoundId};
 use crate::keys::{self, EphemeralKey, Secret32};
 use crate::vector::{Lane, Sign};
 
-/// The key stream is produced in blocks of this many bytes: it stays in the first-level cache, and
-/// the cipher's vector units run at full width.
-pub(crate) const BLOCK: usize = 8192;
+/// Key streams are produced and used up in blocks of this many bytes: the block and the lanes that it
+/// is added to stay in the first-level cache, and the cipher's vector units run at full width.
+const BLOCK: usize = 8192;
+
+/// So many masks are folded into a block of lanes before the next block is looked at: lanes travel
+/// through memory once for all of them, and the ciphers' states stay in the second-level cache.
+const PER_PASS: usize = 128;
+
+/// Lanes of a part that one thread masks at a time: enough that what it takes to set up the key streams
+/// does not count.
+#[cfg(feature = "rayon")]
+const PART: usize = 1 << 16;
 
 /// Where a key stream ends, in bytes, less one block: 2^32 blocks of the cipher of 64 bytes each.
 const STREAM: u64 = (1 << 38) - 8192;
 
-/// Adds or subtracts the ChaCha20 key stream of `key` (zero nonce, counter from 0), read as
-/// little-endian lanes; `lanes` are those of a vector from element `first` on.
+/// A mask by the key that expands to it, and whether it is added or subtracted.
+pub type Mask = (Secret32, Sign);
+
+/// Adds or subtracts ChaCha20 key streams (zero nonce, counter from 0), read as little-endian lanes;
+/// `lanes` are those of a vector from element `first` on.
 ///
 /// # Errors
-/// [`ProtocolError::WrongLength`] where the key stream ends before (at 256 GiB, beyond the longest
+/// [`ProtocolError::WrongLength`] where the key streams end before (at 256 GiB, beyond the longest
 /// vector).
 pub(crate) fn apply<L: Lane>(
     lanes: &mut [L],
     first: usize,
-    key: &Secret32,
-    sign: Sign,
+    masks: &[Mask],
 ) -> Result<(), ProtocolError> {
-    let mut cipher = ChaCha20::new(key.expose().into(), &[0; 12].into());
-    let bytes = |lanes: usize| u64::try_from(lanes.saturating_mul(L::BYTES)).unwrap_or(u64::MAX);
-    let end = bytes(first.saturating_add(lanes.len()));
-    if end > STREAM || cipher.try_seek(bytes(first)).is_err() {
-        return Err(ProtocolError::WrongLength {
-            what: "masked vector, against the key stream",
-            expected: usize::try_from(STREAM).unwrap_or(usize::MAX),
-            found: usize::try_from(end).unwrap_or(usize::MAX),
-        });
-    }
-    let mut stream = Zeroizing::new([0_u8; BLOCK]);
-    for lanes in lanes.chunks_mut(L::PER_BLOCK) {
-        cipher.write_keystream(stream.as_mut_slice());
-        for (lane, bytes) in lanes.iter_mut().zip(stream.chunks_exact(L::BYTES)) {
-            *lane = lane.combine(L::from_le(bytes), sign);
+    let range = first..first.saturating_add(lanes.len());
+    let arch = Arch::new();
+    let mut block = Zeroizing::new([0_u8; BLOCK]);
+    for masks in masks.chunks(PER_PASS) {
+        let mut streams = masks
+            .iter()
+            .map(|(key, sign)| Ok((stream::<L>(key, &range)?, *sign)))
+            .collect::<Result<Vec<_>, ProtocolError>>()?;
+        for lanes in lanes.chunks_mut(BLOCK.checked_div(L::BYTES).unwrap_or(1)) {
+            let used = lanes.len().saturating_mul(L::BYTES).min(BLOCK);
+            let (block, _) = block.split_at_mut(used);
+            for (stream, sign) in &mut streams {
+                stream.write_keystream(block);
+                let (words, sign) = (&*block, *sign);
+                arch.dispatch(Fold { lanes, words, sign });
+            }
         }
     }
     Ok(())
+}
+
+/// As [`apply`] from element 0 on, in parts on all threads of the pool that the caller is in.
+#[cfg(feature = "rayon")]
+pub(crate) fn apply_in_parts<L: Lane>(
+    lanes: &mut [L],
+    masks: &[Mask],
+) -> Result<(), ProtocolError> {
+    use rayon::prelude::*;
+
+    lanes
+        .par_chunks_mut(PART)
+        .enumerate()
+        .try_for_each(|(number, part)| apply(part, number.saturating_mul(PART), masks))
+}
+
+/// The key stream from the first lane of the range on.
+fn stream<L: Lane>(key: &Secret32, range: &Range<usize>) -> Result<ChaCha20, ProtocolError> {
+    let bytes = |lanes: usize| u64::try_from(lanes.saturating_mul(L::BYTES)).unwrap_or(u64::MAX);
+    let mut cipher = ChaCha20::new(key.expose().into(), &[0; 12].into());
+    if bytes(range.end) > STREAM || cipher.try_seek(bytes(range.start)).is_err() {
+        return Err(ProtocolError::WrongLength {
+            what: "masked vector, against the key stream",
+            expected: usize::try_from(STREAM).unwrap_or(usize::MAX),
+            found: usize::try_from(bytes(range.end)).unwrap_or(usize::MAX),
+        });
+    }
+    Ok(cipher)
+}
+
+/// A block of key stream that is added to lanes, or subtracted: compiled once for each width of vector
+/// units, of which the widest that the processor has is taken.
+struct Fold<'a, L> {
+    lanes: &'a mut [L],
+    words: &'a [u8],
+    sign: Sign,
+}
+
+impl<L: Lane> WithSimd for Fold<'_, L> {
+    type Output = ();
+
+    #[allow(clippy::inline_always, reason = "or it is not compiled for S")]
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        match self.sign {
+            Sign::Plus => L::read_le(self.lanes, self.words, L::plus),
+            Sign::Minus => L::read_le(self.lanes, self.words, L::minus),
+        }
+    }
 }
 
 /// The key of a self mask, from its seed.
@@ -96,7 +160,7 @@ mod tests {
         for (bits, lane) in [(16_u8, 2_usize), (20, 4), (32, 4), (64, 8)] {
             let ring = Ring::new(bits).unwrap();
             let mut x = RingVector::zeros(ring, stream.len() / lane);
-            x.mask(&Secret32::from([0; 32]), Sign::Plus);
+            x.mask(&[(Secret32::from([0; 32]), Sign::Plus)]);
             for (element, bytes) in x.elements().zip(stream.chunks(lane)) {
                 let mut wide = [0; 8];
                 wide[..lane].copy_from_slice(bytes);
@@ -109,9 +173,9 @@ mod tests {
     fn plus_and_minus_cancel_across_blocks() {
         for bits in [8, 16, 17, 33, 64] {
             let mut x = RingVector::zeros(Ring::new(bits).unwrap(), 20_001);
-            x.mask(&Secret32::from([5; 32]), Sign::Plus);
+            x.mask(&[(Secret32::from([5; 32]), Sign::Plus)]);
             assert!(x.elements().skip(20_000).any(|e| e != 0));
-            x.mask(&Secret32::from([5; 32]), Sign::Minus);
+            x.mask(&[(Secret32::from([5; 32]), Sign::Minus)]);
             assert!(x.elements().all(|e| e == 0));
         }
     }

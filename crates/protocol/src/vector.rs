@@ -10,8 +10,8 @@ use std::ops::Range;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::error::ProtocolError;
-use crate::keys::Secret32;
-use crate::mask;
+use crate::mask::{self, Mask};
+use packing::for_width;
 
 /// The ring `Z_2^b` with 8 <= b <= 64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,15 +96,27 @@ pub enum Sign {
 
 /// A lane: the smallest machine integer that holds b bits. Arithmetic wraps modulo the lane, and
 /// since 2^b divides it, reducing modulo 2^b once, when packing, is enough.
-pub(crate) trait Lane: Copy + Default {
+pub(crate) trait Lane: Copy + Default + Send {
     /// The lane's bytes.
     const BYTES: usize;
-    /// The lanes in one block of key stream.
-    const PER_BLOCK: usize;
-    /// Reads little-endian bytes; shorter input reads as if zeros followed.
-    fn from_le(bytes: &[u8]) -> Self;
-    /// Adds or subtracts, wrapping.
-    fn combine(self, other: Self, sign: Sign) -> Self;
+    /// Writes the packed lanes over `out`, which is exactly as long as they take.
+    fn pack(lanes: &[Self], ring: Ring, out: &mut [u8]);
+    /// Reads one packed element for each lane, and sets the lane to what `combine` makes of its old
+    /// value and the element. The caller has checked the length of `bytes`.
+    fn unpack(
+        lanes: &mut [Self],
+        ring: Ring,
+        bytes: &[u8],
+        combine: impl Fn(Self, Self) -> Self + Copy,
+    );
+    /// Writes the lanes as little-endian words.
+    fn write_le(lanes: &[Self], out: &mut [u8]);
+    /// Sets each lane to what `combine` makes of it and a little-endian word.
+    fn read_le(lanes: &mut [Self], words: &[u8], combine: impl Fn(Self, Self) -> Self);
+    /// Adds, wrapping.
+    fn plus(self, other: Self) -> Self;
+    /// Subtracts, wrapping.
+    fn minus(self, other: Self) -> Self;
     /// Widens.
     fn widen(self) -> u64;
     /// Keeps the low bits.
@@ -112,24 +124,47 @@ pub(crate) trait Lane: Copy + Default {
 }
 
 macro_rules! lane {
-    ($lane:ty) => {
+    ($lane:ty, $widths:tt $full:literal) => {
         impl Lane for $lane {
             const BYTES: usize = size_of::<$lane>();
-            const PER_BLOCK: usize = mask::BLOCK / size_of::<$lane>();
 
-            #[inline]
-            fn from_le(bytes: &[u8]) -> Self {
-                bytes
-                    .first_chunk()
-                    .map_or(0, |chunk| Self::from_le_bytes(*chunk))
+            fn pack(lanes: &[Self], ring: Ring, out: &mut [u8]) {
+                for_width!(ring, $widths $full, write_width (lanes, out));
+            }
+
+            fn unpack(
+                lanes: &mut [Self],
+                ring: Ring,
+                bytes: &[u8],
+                combine: impl Fn(Self, Self) -> Self + Copy,
+            ) {
+                for_width!(ring, $widths $full, read_width (lanes, bytes, combine));
+            }
+
+            fn write_le(lanes: &[Self], out: &mut [u8]) {
+                let (words, _) = out.as_chunks_mut();
+                for (word, lane) in words.iter_mut().zip(lanes) {
+                    *word = lane.to_le_bytes();
+                }
+            }
+
+            // Always inlined: into functions that are compiled for wider vector units than the rest.
+            #[inline(always)]
+            fn read_le(lanes: &mut [Self], words: &[u8], combine: impl Fn(Self, Self) -> Self) {
+                let (words, _) = words.as_chunks();
+                for (lane, word) in lanes.iter_mut().zip(words) {
+                    *lane = combine(*lane, Self::from_le_bytes(*word));
+                }
             }
 
             #[inline]
-            fn combine(self, other: Self, sign: Sign) -> Self {
-                match sign {
-                    Sign::Plus => self.wrapping_add(other),
-                    Sign::Minus => self.wrapping_sub(other),
-                }
+            fn plus(self, other: Self) -> Self {
+                self.wrapping_add(other)
+            }
+
+            #[inline]
+            fn minus(self, other: Self) -> Self {
+                self.wrapping_sub(other)
             }
 
             #[inline]
@@ -145,9 +180,9 @@ macro_rules! lane {
         }
     };
 }
-lane!(u16);
-lane!(u32);
-lane!(u64);
+lane!(u16, [8 9 10 11 12 13 14 15] 16);
+lane!(u32, [17 18 19 20 21 22 23 24 25 26 27 28 29 30 31] 32);
+lane!(u64, [33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63] 64);
 
 #[derive(Clone)]
 enum Lanes {
@@ -254,7 +289,7 @@ impl RingVector {
     pub fn add(&mut self, other: &Self) -> Result<(), ProtocolError> {
         fn sum<L: Lane>(into: &mut [L], from: &[L]) {
             for (a, b) in into.iter_mut().zip(from) {
-                *a = a.combine(*b, Sign::Plus);
+                *a = a.plus(*b);
             }
         }
         if self.len() != other.len() {
@@ -272,32 +307,31 @@ impl RingVector {
         Ok(())
     }
 
-    /// Adds or subtracts the mask that `key` expands to.
-    pub fn mask(&mut self, key: &Secret32, sign: Sign) {
+    /// Adds or subtracts masks. The vector travels through memory once for many of them. With the
+    /// feature `rayon`, long vectors are masked on all threads of the pool that the caller is in.
+    pub fn mask(&mut self, masks: &[Mask]) {
         // A vector that the memory holds is shorter than a key stream.
-        let masked = self.mask_from(0, key, sign);
+        #[cfg(feature = "rayon")]
+        let masked = for_lanes!(&mut self.lanes, lanes => mask::apply_in_parts(lanes, masks));
+        #[cfg(not(feature = "rayon"))]
+        let masked = self.mask_from(0, masks);
         debug_assert!(masked.is_ok(), "{masked:?}");
     }
 
-    /// Adds or subtracts a part of the mask that `key` expands to: this vector holds the elements
-    /// of a longer one from `first` on.
+    /// Adds or subtracts a part of masks: this vector holds the elements of a longer one from `first`
+    /// on.
     ///
     /// # Errors
-    /// [`ProtocolError::WrongLength`] where the mask ends before: at 256 GiB.
-    pub fn mask_from(
-        &mut self,
-        first: usize,
-        key: &Secret32,
-        sign: Sign,
-    ) -> Result<(), ProtocolError> {
-        for_lanes!(&mut self.lanes, lanes => mask::apply(lanes, first, key, sign))
+    /// [`ProtocolError::WrongLength`] where the masks end before: at 256 GiB.
+    pub fn mask_from(&mut self, first: usize, masks: &[Mask]) -> Result<(), ProtocolError> {
+        for_lanes!(&mut self.lanes, lanes => mask::apply(lanes, first, masks))
     }
 
     /// Packs at b bits an element: element i fills bits i b to (i + 1) b - 1, counted from the
     /// least significant bit of the first byte; spare bits of the last byte are zero.
     pub fn pack(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.ring.packed_length(self.len()));
-        for_lanes!(&self.lanes, lanes => packing::write(lanes, self.ring, &mut out));
+        let mut out = vec![0; self.ring.packed_length(self.len())];
+        for_lanes!(&self.lanes, lanes => Lane::pack(lanes, self.ring, &mut out));
         out
     }
 
@@ -309,7 +343,7 @@ impl RingVector {
     pub fn unpack(ring: Ring, length: usize, bytes: &[u8]) -> Result<Self, ProtocolError> {
         ring.check_packed(length, bytes)?;
         let mut vector = Self::zeros(ring, length);
-        for_lanes!(&mut vector.lanes, lanes => packing::read(lanes, ring, bytes, |_, new| new));
+        for_lanes!(&mut vector.lanes, lanes => Lane::unpack(lanes, ring, bytes, |_, new| new));
         Ok(vector)
     }
 
@@ -327,7 +361,7 @@ impl RingVector {
             let lanes = lanes
                 .get_mut(range)
                 .ok_or_else(|| wrong("range of elements", length, end))?;
-            packing::read(lanes, ring, bytes, |old, new| old.combine(new, Sign::Plus));
+            Lane::unpack(lanes, ring, bytes, Lane::plus);
         });
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::{Aggregate, UnmaskPhase, inconsistent};
 use crate::error::{ProtocolError, RoundFailure};
 use crate::id::{Digest, Position, RosterIndex};
 use crate::keys::{EphemeralKey, Secret32};
-use crate::mask;
+use crate::mask::{self, Mask};
 use crate::message::{Dealing, SecretKind, Share, ShareKeysBody, Signed, Unmask};
 use crate::shamir;
 use crate::transcript::seed_commitment;
@@ -28,7 +28,7 @@ pub struct SetAside {
 /// pairwise masks between survivors and those who vanished after ShareKeys.
 #[derive(Debug)]
 pub struct Recovery {
-    masks: Vec<(Secret32, Sign)>,
+    masks: Vec<Mask>,
     set_aside: Vec<SetAside>,
 }
 
@@ -45,9 +45,7 @@ impl Recovery {
 
     /// Takes the masks off the running sum.
     pub fn unmask(&self, sum: &mut RingVector) {
-        for (key, sign) in &self.masks {
-            sum.mask(key, *sign);
-        }
+        sum.mask(&self.masks);
     }
 
     /// Takes the masks off a part of the running sum: its elements from `first` on. Parts need
@@ -56,9 +54,7 @@ impl Recovery {
     /// # Errors
     /// [`ProtocolError::WrongLength`] if the part is not of a vector that a round can have.
     pub fn unmask_from(&self, first: usize, part: &mut RingVector) -> Result<(), ProtocolError> {
-        self.masks
-            .iter()
-            .try_for_each(|(key, sign)| part.mask_from(first, key, *sign))
+        part.mask_from(first, &self.masks)
     }
 }
 
@@ -201,7 +197,7 @@ impl UnmaskPhase {
         &self,
         vanished: Position,
         key: &EphemeralKey,
-    ) -> Result<Vec<(Secret32, Sign)>, ProtocolError> {
+    ) -> Result<Vec<Mask>, ProtocolError> {
         let (masked, round) = (&self.checked.masked, self.context().params.id());
         let directory = &masked.directory;
         let own = (directory.entry(vanished)?, key);

@@ -138,7 +138,7 @@ impl SharedKeys {
         neighbours: &[Position],
     ) -> Result<(), ProtocolError> {
         let (round, position) = (self.participant.round(), self.directory.position());
-        input.mask(&mask::self_mask_key(&self.seed, round), Sign::Plus);
+        let mut masks = vec![(mask::self_mask_key(&self.seed, round), Sign::Plus)];
         let own = (self.directory.entry(position)?, &self.mask);
         for v in neighbours {
             let peer = self.directory.entry(*v)?;
@@ -148,8 +148,9 @@ impl SharedKeys {
             } else {
                 Sign::Minus
             };
-            input.mask(&key, sign);
+            masks.push((key, sign));
         }
+        input.mask(&masks);
         Ok(())
     }
 

@@ -1,57 +1,179 @@
 //! Elements at b bits each, one after the other.
 //!
 //! Specification: chapter 3, "Encodings and primitives", section 3.7.
+//!
+//! Eight elements of b bits are b bytes. For each width there is a version of its own, in which every
+//! offset and shift is a constant; elements that fill bytes of their lane are copied.
 
-use super::{Lane, Ring};
+#![allow(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::inline_always,
+    reason = "indices are constants once inlined: eight elements within a window of fixed size"
+)]
 
-/// Appends the packed lanes; spare bits of the last byte are zero.
-pub(super) fn write<L: Lane>(lanes: &[L], ring: Ring, out: &mut Vec<u8>) {
-    let (bits, mask) = (u32::from(ring.bits), ring.mask());
-    let (mut buffer, mut filled) = (0_u128, 0_u32);
-    for lane in lanes {
-        buffer |= u128::from(lane.widen() & mask) << filled;
-        filled = filled.saturating_add(bits);
-        if filled >= 64 {
-            out.extend_from_slice(&low_u64(buffer).to_le_bytes());
-            buffer >>= 64;
-            filled = filled.saturating_sub(64);
+use super::Lane;
+
+/// Elements of one group: the fewest that always end with a byte.
+const GROUP: usize = 8;
+
+/// Bytes that a group is read from or written to; those after its own are the next group's.
+const WINDOW: usize = 72;
+
+/// Calls a function of a width with the ring's, of those that the lane is for.
+macro_rules! for_width {
+    ($ring:expr, [$($width:literal)*] $last:literal, $run:ident $arguments:tt) => {
+        match $ring.bits() {
+            $($width => $crate::vector::packing::$run::<_, $width> $arguments,)*
+            _ => $crate::vector::packing::$run::<_, $last> $arguments,
         }
+    };
+}
+pub(super) use for_width;
+
+/// Does something with each of 0 to 7 as a constant.
+macro_rules! eight {
+    ($I:ident => $step:expr) => {
+        eight!(@ $I, $step, 0 1 2 3 4 5 6 7)
+    };
+    (@ $I:ident, $step:expr, $($i:literal)*) => {
+        $({
+            const $I: usize = $i;
+            $step;
+        })*
+    };
+}
+
+/// Writes the packed lanes over `out`, which is exactly as long as they take; spare bits of the last
+/// byte are zero.
+pub(super) fn write_width<L: Lane, const BITS: usize>(lanes: &[L], mut out: &mut [u8]) {
+    if BITS == 8 * L::BYTES {
+        return L::write_le(lanes, out);
     }
-    let rest = usize::try_from(filled.div_ceil(8)).unwrap_or(8);
-    out.extend(low_u64(buffer).to_le_bytes().into_iter().take(rest));
+    if BITS == 8 {
+        for (byte, lane) in out.iter_mut().zip(lanes) {
+            [*byte, ..] = lane.widen().to_le_bytes();
+        }
+        return;
+    }
+    let (groups, rest) = lanes.as_chunks::<GROUP>();
+    let mut groups = groups.iter();
+    while let (Some(window), false) = (out.first_chunk_mut(), groups.len() == 0) {
+        if let Some(group) = groups.next() {
+            pack::<L, BITS>(group, window);
+        }
+        out = out.split_at_mut(BITS).1;
+    }
+    let mut last = [L::default(); GROUP];
+    last.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    for group in groups.chain([&last]) {
+        let mut window = [0; WINDOW];
+        pack::<L, BITS>(group, &mut window);
+        let (bytes, after) = out.split_at_mut(BITS.min(out.len()));
+        bytes
+            .iter_mut()
+            .zip(window)
+            .for_each(|(to, from)| *to = from);
+        out = after;
+    }
 }
 
 /// Reads one packed element for each lane, and sets the lane to what `combine` makes of its old
 /// value and the element. The caller has checked the length of `bytes` and the spare bits.
-#[inline]
-pub(super) fn read<L: Lane>(
+pub(super) fn read_width<L: Lane, const BITS: usize>(
     lanes: &mut [L],
-    ring: Ring,
-    bytes: &[u8],
-    combine: impl Fn(L, L) -> L,
+    mut bytes: &[u8],
+    combine: impl Fn(L, L) -> L + Copy,
 ) {
-    let (bits, mask) = (u32::from(ring.bits), ring.mask());
-    let (words, tail) = bytes.as_chunks::<8>();
-    let mut last = [0; 8];
-    last.iter_mut().zip(tail).for_each(|(to, from)| *to = *from);
-    let mut input = words.iter().chain(std::iter::once(&last));
-    let (mut buffer, mut filled) = (0_u128, 0_u32);
-    for lane in lanes {
-        if filled < bits {
-            let word = u64::from_le_bytes(input.next().copied().unwrap_or_default());
-            buffer |= u128::from(word) << filled;
-            filled = filled.saturating_add(64);
+    if BITS == 8 * L::BYTES {
+        return L::read_le(lanes, bytes, combine);
+    }
+    if BITS == 8 {
+        for (lane, byte) in lanes.iter_mut().zip(bytes) {
+            *lane = combine(*lane, L::narrow(u64::from(*byte)));
         }
-        *lane = combine(*lane, L::narrow(low_u64(buffer) & mask));
-        buffer >>= bits;
-        filled = filled.saturating_sub(bits);
+        return;
+    }
+    let (groups, rest) = lanes.as_chunks_mut::<GROUP>();
+    let mut groups = groups.iter_mut();
+    while let (Some(window), false) = (bytes.first_chunk(), groups.len() == 0) {
+        if let Some(group) = groups.next() {
+            unpack::<L, BITS>(group, window, combine);
+        }
+        bytes = &bytes[BITS..];
+    }
+    let mut last = [L::default(); GROUP];
+    last.iter_mut()
+        .zip(&*rest)
+        .for_each(|(to, from)| *to = *from);
+    for group in groups.chain([&mut last]) {
+        let mut window = [0; WINDOW];
+        let (own, after) = bytes.split_at(BITS.min(bytes.len()));
+        window
+            .iter_mut()
+            .zip(own)
+            .for_each(|(to, from)| *to = *from);
+        unpack::<L, BITS>(group, &window, combine);
+        bytes = after;
+    }
+    rest.iter_mut().zip(last).for_each(|(to, from)| *to = from);
+}
+
+/// Eight elements over the first `BITS` bytes of the window, and zeros over at most seven more.
+#[inline(always)]
+fn pack<L: Lane, const BITS: usize>(group: &[L; GROUP], window: &mut [u8; WINDOW]) {
+    let mut word = 0;
+    eight!(I => pack_one::<L, BITS, I>(group[I], &mut word, window));
+    if !BITS.is_multiple_of(8) {
+        store(window, BITS / 8, word);
     }
 }
 
-#[inline]
-#[allow(clippy::as_conversions, clippy::cast_possible_truncation)]
-fn low_u64(value: u128) -> u64 {
-    value as u64
+/// Puts element I above what is in the word already, and stores the word where it is full.
+#[inline(always)]
+fn pack_one<L: Lane, const BITS: usize, const I: usize>(
+    lane: L,
+    word: &mut u64,
+    window: &mut [u8; WINDOW],
+) {
+    let (element, shift) = (lane.widen() & (u64::MAX >> (64 - BITS)), I * BITS % 64);
+    *word |= element << shift;
+    if shift + BITS >= 64 {
+        store(window, I * BITS / 64, *word);
+        *word = if shift + BITS > 64 {
+            element >> (64 - shift)
+        } else {
+            0
+        };
+    }
+}
+
+#[inline(always)]
+fn store(window: &mut [u8; WINDOW], word: usize, value: u64) {
+    if let Some(bytes) = window[8 * word..].first_chunk_mut() {
+        *bytes = value.to_le_bytes();
+    }
+}
+
+/// Eight elements from the first `BITS` bytes of the window.
+#[inline(always)]
+fn unpack<L: Lane, const BITS: usize>(
+    group: &mut [L; GROUP],
+    window: &[u8; WINDOW],
+    combine: impl Fn(L, L) -> L,
+) {
+    eight!(I => group[I] = combine(group[I], unpack_one::<L, BITS, I>(window)));
+}
+
+#[inline(always)]
+fn unpack_one<L: Lane, const BITS: usize, const I: usize>(window: &[u8; WINDOW]) -> L {
+    let (byte, shift) = (I * BITS / 8, I * BITS % 8);
+    let word = window[byte..].first_chunk().copied();
+    let mut element = u64::from_le_bytes(word.unwrap_or_default()) >> shift;
+    if shift + BITS > 64 {
+        element |= u64::from(window[byte + 8]) << (64 - shift);
+    }
+    L::narrow(element & (u64::MAX >> (64 - BITS)))
 }
 
 #[cfg(test)]

@@ -217,7 +217,7 @@ impl Desk<'_> {
         let round = self.lab.params.id();
         let mut vector = self.loot.uploads[&client].clone();
         let seed = self.secret(client, SecretKind::SelfMask)?;
-        vector.mask(&mask::self_mask_key(&seed, round), Sign::Minus);
+        vector.mask(&[(mask::self_mask_key(&seed, round), Sign::Minus)]);
         let index = self.loot.directory_of(client)?;
         let directory = &self.loot.directories[index];
         let entry = |c: u32| {
@@ -236,7 +236,7 @@ impl Desk<'_> {
             } else {
                 Sign::Plus
             };
-            vector.mask(&key.unwrap(), sign);
+            vector.mask(&[(key.unwrap(), sign)]);
         }
         Some(vector)
     }

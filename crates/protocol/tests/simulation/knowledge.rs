@@ -249,14 +249,14 @@ impl Attacker<'_> {
                 .add(sender.client.said.upload.as_ref().unwrap())
                 .unwrap();
             let seed = mask::self_mask_key(&self.seeds[client], setup.round());
-            value.mask(&seed, Sign::Minus);
+            value.mask(&[(seed, Sign::Minus)]);
             for peer in sender.peers().filter(|p| self.open(sender, *p)) {
                 let sign = if sender.position < peer {
                     Sign::Minus
                 } else {
                     Sign::Plus
                 };
-                value.mask(&self.pairwise(sender, peer), sign);
+                value.mask(&[(self.pairwise(sender, peer), sign)]);
             }
         }
         let plain = setup.plain_sum(clients.iter().copied());

@@ -133,7 +133,7 @@ impl Replay {
             } else {
                 Sign::Minus
             };
-            expected.mask(&Secret32::from(mask.key.array()), sign);
+            expected.mask(&[(Secret32::from(mask.key.array()), sign)]);
         }
         let payload = &message[message.len() - ring.packed_length(length)..];
         assert_eq!(RingVector::unpack(ring, length, payload).unwrap(), expected);

@@ -19,7 +19,7 @@ fn keys_expand_to_masks() {
         let length = case.elements.iter().map(|e| e.index).max().unwrap() + 1;
         let key = Secret32::from(case.key.array());
         let mut mask = RingVector::zeros(ring, length);
-        mask.mask(&key, Sign::Plus);
+        mask.mask(&[(key.clone(), Sign::Plus)]);
         let found: Vec<u64> = mask.elements().collect();
         let mut stream = vec![0; length * case.lane_bytes];
         ChaCha20::new(&case.key.array().into(), &[0; 12].into()).apply_keystream(&mut stream);
@@ -32,7 +32,7 @@ fn keys_expand_to_masks() {
                 .fold(0, |lane, byte| lane << 8 | u64::from(*byte));
             assert_eq!(lane & ring.mask(), element.value.0, "b = {}", case.bits);
         }
-        mask.mask(&key, Sign::Minus);
+        mask.mask(&[(key.clone(), Sign::Minus)]);
         assert_eq!(mask, RingVector::zeros(ring, length));
     }
 }

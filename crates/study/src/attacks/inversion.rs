@@ -173,7 +173,7 @@ impl Pile {
         for _ in 0..CLIENTS {
             let mut key = [0; 32];
             rng.fill_bytes(&mut key);
-            input.mask(&Secret32::from(key), Sign::Plus);
+            input.mask(&[(Secret32::from(key), Sign::Plus)]);
         }
         #[allow(
             clippy::cast_possible_truncation,

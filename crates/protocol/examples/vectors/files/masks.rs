@@ -44,7 +44,7 @@ fn case(key: &[u8; 32], bits: u8, lane_bytes: usize) -> Case {
     let ends = [64, 640, 8192].map(|bytes| bytes / lane_bytes);
     let picked = (0..4).chain(ends.into_iter().flat_map(|end| end - 1..=end));
     let mut mask = RingVector::zeros(Ring::new(bits).unwrap(), 8192);
-    mask.mask(&Secret32::from(*key), Sign::Plus);
+    mask.mask(&[(Secret32::from(*key), Sign::Plus)]);
     let values: Vec<u64> = mask.elements().collect();
     Case {
         key: Hex::new(key),

@@ -65,7 +65,7 @@ pub(crate) fn cases() -> Vec<Case> {
         (64, 2),
     ] {
         let mut vector = RingVector::zeros(Ring::new(bits).unwrap(), length);
-        vector.mask(&Secret32::from(secret("packing, elements")), Sign::Plus);
+        vector.mask(&[(Secret32::from(secret("packing, elements")), Sign::Plus)]);
         cases.push(packed(bits, &vector.elements().collect::<Vec<_>>()));
     }
     cases.extend(

@@ -104,7 +104,7 @@ impl<'a> Game<'a> {
         let (advertised, message) = participant.advertise_keys(&mut rng).unwrap();
         let mut input = RingVector::zeros(self.params.ring(), self.params.vector_length());
         let key = Secret32::from(self.secret(index, "input"));
-        input.mask(&key, Sign::Plus);
+        input.mask(&[(key.clone(), Sign::Plus)]);
         Player {
             record: Client {
                 index,
