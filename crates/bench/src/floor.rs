@@ -54,6 +54,26 @@ pub fn measure() -> Floor {
     }
 }
 
+/// The key stream that all cores make together, in GB (10^9 bytes) a second by the clock.
+pub(crate) fn key_stream_on_all_cores() -> f64 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..cores)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut block = [0_u8; BLOCK];
+                    let mut cipher = ChaCha20::new(&[7; 32].into(), &[0; 12].into());
+                    rate(BLOCK, || {
+                        cipher.write_keystream(&mut block);
+                        black_box(&block);
+                    })
+                })
+            })
+            .collect();
+        all.into_iter().filter_map(|core| core.join().ok()).sum()
+    })
+}
+
 /// Does the work again and again; each time is so many bytes.
 fn rate(bytes: usize, mut work: impl FnMut()) -> f64 {
     work();

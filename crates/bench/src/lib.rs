@@ -12,6 +12,7 @@
 //! | one client in one round | `light` |
 //! | all rounds | [`rounds`] |
 //! | clients that only wait | [`idle`] |
+//! | a round without network and store: what it costs over key stream and memory | [`protocol`] |
 //! | how fast this machine is at all | [`floor`] |
 //! | what comes out | [`report`] |
 
@@ -23,6 +24,7 @@ mod light;
 pub mod plan;
 pub mod postgres;
 pub mod process;
+pub mod protocol;
 mod record;
 pub mod report;
 pub mod rounds;
@@ -30,6 +32,7 @@ pub mod rounds;
 pub use error::BenchError;
 pub use idle::{IdlePlan, IdleReport};
 pub use plan::{Graph, Plan};
+pub use protocol::{ProtocolPlan, ProtocolReport};
 pub use report::{Environment, Report};
 
 use std::sync::Arc;

@@ -91,15 +91,35 @@ pub(crate) struct Task {
     pub(crate) numbers: Numbers,
 }
 
-impl Plan {
-    pub(crate) fn shape(&self) -> Graph {
-        self.graph.unwrap_or(if self.clients <= AUTO_COMPLETE {
-            Graph::Complete
-        } else {
-            Graph::Ring
-        })
+/// The rule of a roster of just these clients, as `undertone params` gives it; the graph is complete up
+/// to 100 clients if it is not said.
+pub(crate) fn rule(
+    clients: u32,
+    graph: Option<Graph>,
+    (corrupt, dropout): (f64, f64),
+) -> Result<(Graph, Rule), BenchError> {
+    let automatic = if clients <= AUTO_COMPLETE {
+        Graph::Complete
+    } else {
+        Graph::Ring
+    };
+    let graph = graph.unwrap_or(automatic);
+    if graph == Graph::Complete {
+        let corrupt = threshold::corruptions(corrupt, clients);
+        return Ok((graph, Rule::complete(clients, corrupt)));
     }
+    let vanished = threshold::corruptions(dropout, clients);
+    let request = Request {
+        max_clients: Some(clients),
+        roster: Some(clients),
+        shape: Some(Shape::Ring),
+        ..Request::new(clients.saturating_sub(vanished), corrupt, dropout)
+    };
+    let none = || BenchError::Plan("the ring has no witnesses".to_owned());
+    Ok((graph, threshold::choose(&request)?.rule().ok_or_else(none)?))
+}
 
+impl Plan {
     /// Whether such rounds can be.
     ///
     /// # Errors
@@ -111,26 +131,7 @@ impl Plan {
 
     /// The numbers that `undertone params` gives for a roster of just these clients.
     fn numbers(&self) -> Result<Numbers, BenchError> {
-        let corrupt = threshold::corruptions(self.corrupt, self.clients);
-        let (graph, rule) = match self.shape() {
-            Graph::Complete => (Graph::Complete, Rule::complete(self.clients, corrupt)),
-            Graph::Ring => {
-                let vanished = threshold::corruptions(self.dropout, self.clients);
-                let request = Request {
-                    max_clients: Some(self.clients),
-                    roster: Some(self.clients),
-                    shape: Some(Shape::Ring),
-                    ..Request::new(
-                        self.clients.saturating_sub(vanished),
-                        self.corrupt,
-                        self.dropout,
-                    )
-                };
-                let rule = threshold::choose(&request)?.rule();
-                let none = || BenchError::Plan("the ring has no witnesses".to_owned());
-                (Graph::Ring, rule.ok_or_else(none)?)
-            }
-        };
+        let (graph, rule) = rule(self.clients, self.graph, (self.corrupt, self.dropout))?;
         Ok(Numbers {
             graph,
             neighbours: rule.neighbours,

@@ -120,6 +120,38 @@ impl Service {
     }
 }
 
+/// This process's own memory, as it stood when it was looked at; on systems that tell.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OwnMemory {
+    held: u64,
+}
+
+impl OwnMemory {
+    /// Looks, and lets the most that is held count from here on.
+    pub(crate) fn now() -> Option<Self> {
+        // 5 sets the high-water mark to what is held.
+        std::fs::write("/proc/self/clear_refs", "5").ok()?;
+        own_memory("VmRSS:").map(|held| Self { held })
+    }
+
+    /// The most that was held since, beyond what was held then.
+    pub(crate) fn added(self) -> Option<u64> {
+        own_memory("VmHWM:").map(|most| most.saturating_sub(self.held))
+    }
+
+    /// The most that was held since it was last looked at.
+    pub(crate) fn peak() -> Option<u64> {
+        own_memory("VmHWM:")
+    }
+}
+
+fn own_memory(name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib.saturating_mul(1024))
+}
+
 fn read(path: &Path) -> Result<String, BenchError> {
     std::fs::read_to_string(path).map_err(|source| BenchError::Process {
         path: path.to_owned(),

@@ -1,4 +1,5 @@
-//! `undertone bench`: how much a service takes on this machine, and what a training step costs.
+//! `undertone bench`: what the protocol and a training step cost, and how much a service takes on this
+//! machine.
 
 mod table;
 mod training;
@@ -7,7 +8,7 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use undertone_bench::{Graph, IdlePlan, Plan, idle, rounds};
+use undertone_bench::{Graph, IdlePlan, Plan, ProtocolPlan, idle, protocol, rounds};
 
 use crate::error::CliError;
 use crate::progress::Progress;
@@ -23,17 +24,60 @@ Examples:
 Clients run in this process and do the whole protocol; the service is `undertone serve` in another
 process of this machine. Nothing is trained: vectors are random, masks are real.";
 
+const PROTOCOL_EXAMPLES: &str = "\
+Examples:
+  A round of a hundred clients of whom ten vanish, with a million numbers each:
+    undertone bench protocol --clients 100 --length 1000000 --dropped 10 --bits 32
+
+  The same as JSON, for a script that compares:
+    undertone bench protocol --clients 100 --length 1000000 --dropped 10 --bits 32 --json
+
+Everyone does everything, in this process, without a network and without a store. The floor, raw key
+stream and memory, is measured in the same run and in turns with what stands on it, so that ratios
+hold on a machine that does other work too.";
+
 const IDLE_EXAMPLES: &str = "\
 Examples:
   Ten thousand clients that wait for a round to go on:
     undertone bench idle --polls 10000 --json";
 
-/// Measure the service, or training, on this machine
+/// Measure the protocol, the service, or training, on this machine
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
+    Protocol(ProtocolArgs),
     Service(ServiceArgs),
     Idle(IdleArgs),
     Training(training::TrainingArgs),
+}
+
+/// Measure the protocol's own work against raw key stream and memory
+#[derive(Debug, Args)]
+#[command(after_help = PROTOCOL_EXAMPLES)]
+pub(crate) struct ProtocolArgs {
+    /// Clients that begin the round
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(value_parser = clap::value_parser!(u32).range(3..=100_000))]
+    clients: u32,
+    /// Elements of a client's vector
+    #[arg(long, value_name = "D", default_value_t = 1_000_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    length: u32,
+    /// Clients that vanish after they have shared their keys
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    dropped: u32,
+    /// Bits of an element, 8 to 64
+    #[arg(long, value_name = "BITS", default_value_t = 32)]
+    #[arg(value_parser = clap::value_parser!(u8).range(8..=64))]
+    bits: u8,
+    /// Who masks with whom; complete up to 100 clients, else ring, if left out
+    #[arg(long, value_name = "SHAPE")]
+    graph: Option<GraphArg>,
+    /// Fraction of the clients that may be corrupt
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.05)]
+    corrupt: f64,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 /// Measure whole rounds of many clients against a service
@@ -119,6 +163,20 @@ pub(crate) fn run(command: &BenchCommand, out: &mut impl Write) -> Result<(), Cl
     let runtime = crate::runtime()?;
     let progress = Progress::new();
     match command {
+        BenchCommand::Protocol(args) => {
+            let report = protocol::run(&args.plan(), &progress.watch())?;
+            progress.clear();
+            if args.json {
+                writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
+            } else {
+                table::protocol(&report, out)?;
+            }
+            if report.exact {
+                return Ok(());
+            }
+            let message = "the sum is not exact: a defect of undertone; please report it";
+            Err(CliError::Input(message.to_owned()))
+        }
         BenchCommand::Training(args) => training::run(args, &progress, out),
         BenchCommand::Service(args) => {
             let plan = args.plan()?;
@@ -168,6 +226,19 @@ async fn until_interrupted<T>(
 /// This program: what is measured is its own `serve`.
 fn program() -> Result<PathBuf, CliError> {
     Ok(std::env::current_exe()?)
+}
+
+impl ProtocolArgs {
+    fn plan(&self) -> ProtocolPlan {
+        ProtocolPlan {
+            clients: self.clients,
+            length: self.length,
+            dropped: self.dropped,
+            bits: self.bits,
+            graph: self.graph.map(Into::into),
+            corrupt: self.corrupt,
+        }
+    }
 }
 
 impl ServiceArgs {

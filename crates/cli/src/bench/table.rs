@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use indicatif::{HumanBytes, HumanCount};
-use undertone_bench::{Environment, IdleReport, Report};
+use undertone_bench::{Environment, IdleReport, ProtocolReport, Report};
 
 /// Prints what a measurement of rounds found.
 ///
@@ -76,6 +76,80 @@ pub(super) fn service(report: &Report, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "failed: {failure}")?;
     }
     Ok(())
+}
+
+/// Prints what a round costs without a network.
+///
+/// # Errors
+/// `out` cannot be written.
+pub(super) fn protocol(report: &ProtocolReport, out: &mut impl Write) -> io::Result<()> {
+    let (settings, kernel) = (&report.settings, &report.kernel);
+    writeln!(
+        out,
+        "{} clients of whom {} vanish, {} elements of {} bits, {} graph: k = {}, t = {}",
+        settings.clients,
+        settings.dropped,
+        HumanCount(settings.length.into()),
+        settings.bits,
+        settings.graph,
+        settings.neighbours,
+        settings.threshold,
+    )?;
+    environment(&report.environment, out)?;
+    let exact = if report.exact { "exact" } else { "NOT EXACT" };
+    writeln!(out, "\nsum: {exact}\n\nan element, one core")?;
+    for (what, nanoseconds) in [
+        ("raw key stream", kernel.keystream_ns_per_element),
+        ("memory add", kernel.memory_add_ns_per_element),
+        (
+            "mask, of one neighbour",
+            kernel.mask_ns_per_element_neighbour,
+        ),
+        ("pack", kernel.pack_ns_per_element),
+        ("add packed", kernel.add_packed_ns_per_element),
+    ] {
+        writeln!(out, "  {what:<24} {nanoseconds:>8.3} ns")?;
+    }
+    writeln!(
+        out,
+        "  masks take {:.2} times the key stream; unmasking on all cores {:.2} times",
+        kernel.mask_over_floor, report.unmask_over_floor
+    )?;
+    for (who, seconds, phases) in [
+        ("client", report.client_seconds, &report.client_phases),
+        (
+            "aggregator",
+            report.aggregator_seconds,
+            &report.aggregator_phases,
+        ),
+    ] {
+        writeln!(out, "\n{who}: {seconds:.4} s of processor time")?;
+        for (phase, seconds) in phases {
+            writeln!(out, "  {phase:<24} {seconds:>8.4} s")?;
+        }
+    }
+    let bytes = |bytes: usize| HumanBytes(u64::try_from(bytes).unwrap_or(u64::MAX));
+    writeln!(
+        out,
+        "\na client sends {} and fetches {}; {} masks are taken off",
+        bytes(report.upload_bytes),
+        bytes(report.download_bytes),
+        report.expansions
+    )?;
+    let vectors = |bytes: Option<u64>| {
+        bytes.map_or_else(
+            || "unknown".to_owned(),
+            |added| format!("{}", HumanBytes(added)),
+        )
+    };
+    writeln!(
+        out,
+        "memory: {} at most; masking adds {}, unmasking {}; a vector is {}",
+        vectors(report.peak_rss_bytes),
+        vectors(report.client_peak_bytes),
+        vectors(report.aggregator_peak_bytes),
+        bytes(report.vector_bytes),
+    )
 }
 
 /// Prints what idle clients cost.

@@ -1,0 +1,550 @@
+//! A whole round in this process, and what each part of it costs beside the floor: key stream and
+//! memory, measured in the same run and in turns with what stands on them.
+//!
+//! Nothing goes through a network or a store: this is the protocol's own work. Times are processor time
+//! of one thread, so that what else runs on the machine hardly matters; unmasking on all cores is by the
+//! clock, against key stream on all cores.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use chacha20::ChaCha20Rng;
+use rand_core::SeedableRng;
+use rayon::prelude::*;
+use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+use undertone_protocol::aggregator::{
+    AdvertiseKeysPhase, ConsistencyCheckPhase, MaskedInputPhase, Recovery, RoundContext,
+};
+use undertone_protocol::client::{AdvertisedKeys, Participant, SentInput, SharedKeys};
+use undertone_protocol::id::{
+    MechanismDigest, ModelDigest, RosterIndex, RoundNumber, TaskId, TrainingDigest,
+};
+use undertone_protocol::keys::{IdentityKey, Secret32};
+use undertone_protocol::params::{
+    ParamsFields, PhaseDeadlines, RoundParams, SUITE, Trust, VERSION,
+};
+use undertone_protocol::roster::Roster;
+use undertone_protocol::shamir::SystemSplitter;
+use undertone_protocol::threshold::Rule;
+use undertone_protocol::vector::{Ring, RingVector, Sign};
+
+use crate::error::BenchError;
+use crate::floor;
+use crate::plan::{Graph, rule};
+use crate::process::OwnMemory;
+use crate::report::{Environment, real};
+use crate::{Progress, Watch};
+
+mod kernel;
+
+pub use kernel::Kernel;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ProtocolPlan {
+    /// Clients that begin the round.
+    pub clients: u32,
+    /// Elements of a vector.
+    pub length: u32,
+    /// Clients that vanish after they have shared their keys.
+    pub dropped: u32,
+    /// Bits of an element.
+    pub bits: u8,
+    /// Who masks with whom; without one, everyone with everyone up to 100 clients.
+    pub graph: Option<Graph>,
+    /// The fraction of clients that may be corrupt.
+    pub corrupt: f64,
+}
+
+/// What was found. Seconds are processor time of one thread where nothing else is said.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ProtocolReport {
+    /// Masking and its floor, measured in turns.
+    #[serde(flatten)]
+    pub kernel: Kernel,
+    /// Taking the masks off the sum on all cores, by the clock, over the key stream that this takes at
+    /// the rate of all cores together.
+    pub unmask_over_floor: f64,
+    /// One client's round: keys, shares, masks, all messages.
+    pub client_seconds: f64,
+    /// Its parts, by phase.
+    pub client_phases: BTreeMap<&'static str, f64>,
+    /// The aggregator's round, without a network and a store.
+    pub aggregator_seconds: f64,
+    /// Its parts, by phase; `unmask` is recovering secrets, `masks` taking masks off.
+    pub aggregator_phases: BTreeMap<&'static str, f64>,
+    /// Masks that the aggregator expands.
+    pub expansions: usize,
+    /// Bytes that the client sends.
+    pub upload_bytes: usize,
+    /// Bytes that it fetches.
+    pub download_bytes: usize,
+    /// The most memory that this process held, everyone's vectors and states in it.
+    pub peak_rss_bytes: Option<u64>,
+    /// The most that the client's masking added to what was held before, its input not counted.
+    pub client_peak_bytes: Option<u64>,
+    /// The most that unmasking added to what was held before, the sum not counted.
+    pub aggregator_peak_bytes: Option<u64>,
+    /// Bytes of one vector in memory.
+    pub vector_bytes: usize,
+    /// Whether the sum is the plain one of the survivors.
+    pub exact: bool,
+    /// What was asked for.
+    pub settings: Settings,
+    /// What it was measured on.
+    pub environment: Environment,
+}
+
+/// What was asked for, and what follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Settings {
+    /// Clients.
+    pub clients: u32,
+    /// Elements of a vector.
+    pub length: u32,
+    /// Clients that vanished after ShareKeys.
+    pub dropped: u32,
+    /// Bits of an element.
+    pub bits: u8,
+    /// The graph's shape.
+    pub graph: &'static str,
+    /// Neighbours k of a client.
+    pub neighbours: u16,
+    /// Shares t that recover a secret.
+    pub threshold: u16,
+}
+
+/// Bounds beyond which a round does not fit one machine's afternoon: bytes of key stream of all clients.
+const MOST_KEY_STREAM: f64 = 1.2e12;
+
+impl ProtocolPlan {
+    fn rule(&self) -> Result<(Graph, Rule), BenchError> {
+        let dropout = f64::from(self.dropped) / f64::from(self.clients.max(1));
+        let (graph, rule) = rule(self.clients, self.graph, (self.corrupt, dropout))?;
+        let survivors = self.clients.saturating_sub(self.dropped);
+        if survivors < rule.min_survivors {
+            return Err(BenchError::Plan(format!(
+                "with {} of {} clients gone, {survivors} survive and {} are needed; let fewer drop \
+                 out, or have fewer be corrupt",
+                self.dropped, self.clients, rule.min_survivors
+            )));
+        }
+        let lane = f64::from(u8::try_from(lane_bytes(self.bits)).unwrap_or(8));
+        let masks = f64::from(survivors) * (f64::from(rule.neighbours) + 1.0);
+        let key_stream = masks * f64::from(self.length) * lane;
+        if key_stream > MOST_KEY_STREAM {
+            return Err(BenchError::Plan(format!(
+                "all clients together would expand {:.1} TB of masks; ask for fewer clients or \
+                 shorter vectors",
+                key_stream / 1e12
+            )));
+        }
+        Ok((graph, rule))
+    }
+}
+
+/// Bytes of the machine integer that holds an element.
+pub(crate) const fn lane_bytes(bits: u8) -> usize {
+    match bits {
+        ..=16 => 2,
+        17..=32 => 4,
+        _ => 8,
+    }
+}
+
+/// Measures.
+///
+/// # Errors
+/// [`BenchError`]: no such round can be, or a step of it failed.
+pub fn run(plan: &ProtocolPlan, watch: &Watch) -> Result<ProtocolReport, BenchError> {
+    let step = |what: &str| watch(Progress::Step(what.to_owned()));
+    let (graph, rule) = plan.rule()?;
+    let single = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let single = single.map_err(|e| BenchError::Plan(format!("no thread: {e}")))?;
+    let ring = Ring::new(plan.bits)?;
+    let length = usize::try_from(plan.length).unwrap_or(usize::MAX);
+    step("the floor, and masks");
+    let masks = usize::from(rule.neighbours).saturating_add(1);
+    let kernel = single.install(|| Kernel::measure(ring, length, masks));
+    let round = Setup::new(plan, rule, ring)?.play(&single, &step)?;
+    step("key stream on all cores");
+    let key_stream = floor::key_stream_on_all_cores();
+    let bytes = real(round.expansions) * real(length) * real(lane_bytes(plan.bits));
+    let sum = |phases: &BTreeMap<&str, f64>| phases.values().sum();
+    Ok(ProtocolReport {
+        kernel,
+        unmask_over_floor: round.unmask_wall * key_stream * 1e9 / bytes,
+        client_seconds: sum(&round.client),
+        client_phases: round.client,
+        aggregator_seconds: sum(&round.aggregator),
+        aggregator_phases: round.aggregator,
+        expansions: round.expansions,
+        upload_bytes: round.upload,
+        download_bytes: round.download,
+        peak_rss_bytes: OwnMemory::peak(),
+        client_peak_bytes: round.client_peak,
+        aggregator_peak_bytes: round.aggregator_peak,
+        vector_bytes: length.saturating_mul(lane_bytes(plan.bits)),
+        exact: round.exact,
+        settings: Settings {
+            clients: plan.clients,
+            length: plan.length,
+            dropped: plan.dropped,
+            bits: plan.bits,
+            graph: graph.text(),
+            neighbours: rule.neighbours,
+            threshold: rule.threshold,
+        },
+        environment: Environment::of(None, "no database"),
+    })
+}
+
+/// Processor time of this thread, in seconds.
+pub(crate) fn thread_seconds() -> f64 {
+    seconds(ClockId::ThreadCPUTime)
+}
+
+fn seconds(clock: ClockId) -> f64 {
+    let time = clock_gettime(clock);
+    #[allow(clippy::cast_precision_loss, reason = "below 2^53")]
+    let (whole, part) = (time.tv_sec as f64, time.tv_nsec as f64);
+    whole + part / 1e9
+}
+
+/// Everyone's keys, and the round's parameters.
+struct Setup {
+    params: Arc<RoundParams>,
+    roster: Arc<Roster>,
+    identities: Vec<Arc<IdentityKey>>,
+    trust: Trust,
+    dropped: usize,
+}
+
+/// What a played round came to.
+#[derive(Default)]
+struct Played {
+    client: BTreeMap<&'static str, f64>,
+    aggregator: BTreeMap<&'static str, f64>,
+    unmask_wall: f64,
+    expansions: usize,
+    upload: usize,
+    download: usize,
+    client_peak: Option<u64>,
+    aggregator_peak: Option<u64>,
+    exact: bool,
+}
+
+impl Played {
+    /// Does a part of the client's work, and counts it.
+    fn client<T>(&mut self, phase: &'static str, work: impl FnOnce() -> T) -> T {
+        timed(&mut self.client, phase, work)
+    }
+
+    /// Does a part of the aggregator's work, and counts it.
+    fn aggregator<T>(&mut self, phase: &'static str, work: impl FnOnce() -> T) -> T {
+        timed(&mut self.aggregator, phase, work)
+    }
+}
+
+fn timed<T>(
+    into: &mut BTreeMap<&'static str, f64>,
+    phase: &'static str,
+    work: impl FnOnce() -> T,
+) -> T {
+    let started = thread_seconds();
+    let done = work();
+    *into.entry(phase).or_default() += thread_seconds() - started;
+    done
+}
+
+/// Processor time of the whole process, in seconds.
+fn process_seconds() -> f64 {
+    seconds(ClockId::ProcessCPUTime)
+}
+
+impl Setup {
+    fn new(plan: &ProtocolPlan, rule: Rule, ring: Ring) -> Result<Self, BenchError> {
+        let mut rng = generator()?;
+        let authority = IdentityKey::generate(&mut rng);
+        let identities: Vec<_> = (0..plan.clients)
+            .map(|_| Arc::new(IdentityKey::generate(&mut rng)))
+            .collect();
+        let members = identities.iter().map(|key| key.public()).collect();
+        let roster = Arc::new(Roster::sign(&authority, TaskId::from([1; 16]), members)?);
+        let params = RoundParams::new(ParamsFields {
+            version: VERSION,
+            suite: SUITE,
+            task: roster.task(),
+            round: RoundNumber(1),
+            nonce: *Secret32::random(&mut rng).expose(),
+            length: plan.length,
+            bits: ring.bits(),
+            rule,
+            roster: roster.digest(),
+            model: ModelDigest::of(b"benchmark"),
+            training: TrainingDigest::of(b"benchmark"),
+            mechanism: MechanismDigest::of(b"benchmark"),
+            deadlines: PhaseDeadlines {
+                advertise_keys: 1,
+                share_keys: 1,
+                masked_input: 1,
+                consistency_check: 1,
+                unmask: 1,
+            },
+        })?;
+        Ok(Self {
+            params: Arc::new(params),
+            roster,
+            identities,
+            trust: Trust {
+                corrupt: Some(plan.corrupt),
+            },
+            dropped: usize::try_from(plan.dropped).unwrap_or(usize::MAX),
+        })
+    }
+
+    /// The input of a client: the key stream of a key that is its own.
+    fn input(&self, client: usize) -> RingVector {
+        let mut key = [9; 32];
+        key.iter_mut()
+            .zip(client.to_le_bytes())
+            .for_each(|(k, c)| *k = c);
+        let mut input = RingVector::zeros(self.params.ring(), self.params.vector_length());
+        input.mask(&[(Secret32::from(key), Sign::Plus)]);
+        input
+    }
+
+    /// Plays the round. The last client is the one that is measured, on one thread; the others work on
+    /// all cores. The aggregator works on one thread, but for taking masks off.
+    fn play(
+        &self,
+        single: &rayon::ThreadPool,
+        step: &(dyn Fn(&str) + Sync),
+    ) -> Result<Played, BenchError> {
+        let mut played = Played::default();
+        step("keys and shares");
+        let (phase, states) = self.set_up(single, &mut played)?;
+        step("masks");
+        let mut sum = RingVector::zeros(self.params.ring(), self.params.vector_length());
+        let mut plain = sum.clone();
+        let sums = (&mut sum, &mut plain);
+        let (phase, states) = self.mask(single, &mut played, (phase, states), sums)?;
+        step("unmasking");
+        let recovery = reveal(single, &mut played, phase, states)?;
+        played.unmask(&recovery, &mut sum);
+        played.exact = sum == plain;
+        Ok(played)
+    }
+
+    /// Keys and shares of everyone.
+    fn set_up(
+        &self,
+        single: &rayon::ThreadPool,
+        played: &mut Played,
+    ) -> Result<(MaskedInputPhase, Vec<SharedKeys>), BenchError> {
+        let measured = self.identities.len().saturating_sub(1);
+        let context = RoundContext::new(self.params.clone(), self.roster.clone())?;
+        let phase = AdvertiseKeysPhase::new(context);
+        let advertise = |client: usize| {
+            let identity = self.identities.get(client).cloned();
+            let identity = identity.ok_or_else(|| BenchError::Plan("no such client".to_owned()))?;
+            let (params, roster) = (self.params.clone(), self.roster.clone());
+            let own = Participant::new(params, roster, identity, self.trust)?;
+            Ok::<_, BenchError>(own.advertise_keys(&mut generator()?)?)
+        };
+        let mut sent = others(0..measured, advertise)?;
+        sent.push(single.install(|| played.client("advertise-keys", || advertise(measured)))?);
+        played.upload += sent.last().map_or(0, |(_, message)| message.len());
+        let (states, messages): (Vec<_>, Vec<_>) = sent.into_iter().unzip();
+        let phase = played.aggregator("advertise-keys", || {
+            let received = messages.iter().map(|message| phase.check(message));
+            let received = received.collect::<Result<Vec<_>, _>>()?;
+            phase.close(received).map_err(|e| failed(&e))
+        })?;
+
+        let directories = played.aggregator("share-keys", || {
+            let clients = 0..self.identities.len();
+            let encoded = clients.map(|client| phase.directory().encode_for(index(client)));
+            encoded.collect::<Result<Vec<_>, _>>()
+        })?;
+        played.download += directories.last().map_or(0, Vec::len);
+        let mut work: Vec<_> = states.into_iter().zip(directories).collect();
+        let last = work.pop();
+        let share = |(state, directory): (AdvertisedKeys, Vec<u8>)| {
+            let mut rng = generator()?;
+            Ok::<_, BenchError>(state.share_keys(&directory, &mut SystemSplitter, &mut rng)?)
+        };
+        let mut sent = others(work, share)?;
+        if let Some(last) = last {
+            sent.push(single.install(|| played.client("share-keys", || share(last)))?);
+        }
+        played.upload += sent.last().map_or(0, |(_, message)| message.len());
+        let (states, messages): (Vec<_>, Vec<_>) = sent.into_iter().unzip();
+        let phase = played.aggregator("share-keys", || {
+            let received = messages.iter().map(|message| phase.check(message));
+            let received = received.collect::<Result<Vec<_>, _>>()?;
+            phase.close(received).map_err(|e| failed(&e))
+        })?;
+        Ok((phase, states))
+    }
+
+    /// Masked inputs of all but those that vanish, and their sum.
+    fn mask(
+        &self,
+        single: &rayon::ThreadPool,
+        played: &mut Played,
+        (phase, states): (MaskedInputPhase, Vec<SharedKeys>),
+        (sum, plain): (&mut RingVector, &mut RingVector),
+    ) -> Result<(ConsistencyCheckPhase, Vec<SentInput>), BenchError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut states: Vec<_> = states.into_iter().enumerate().skip(self.dropped).collect();
+        let (mut summed, mut waiting) = (Vec::new(), Vec::new());
+        let last = states.pop();
+        let mut states = states.into_iter();
+        loop {
+            let mut batch = Vec::new();
+            for (client, state) in states.by_ref().take(cores) {
+                let dealt = played.aggregator("masked-input", || phase.dealt_to(index(client)))?;
+                batch.push((client, state, dealt));
+            }
+            if batch.is_empty() {
+                break;
+            }
+            let masked = others(batch, |(client, state, dealt)| {
+                let input = self.input(client);
+                let (state, message) = state.masked_input(&dealt, input)?;
+                Ok((client, state, message))
+            })?;
+            for (client, state, message) in masked {
+                played.aggregator("masked-input", || receive(&phase, sum, &message))?;
+                plain.add(&self.input(client))?;
+                summed.push(index(client));
+                waiting.push(state);
+            }
+        }
+        if let Some((client, state)) = last {
+            let dealt = played.aggregator("masked-input", || phase.dealt_to(index(client)))?;
+            played.download += dealt.len();
+            let input = self.input(client);
+            let memory = OwnMemory::now();
+            let masked = single
+                .install(|| played.client("masked-input", || state.masked_input(&dealt, input)));
+            let (state, message) = masked?;
+            played.client_peak = memory.and_then(OwnMemory::added);
+            played.upload += message.len();
+            played.aggregator("masked-input", || receive(&phase, sum, &message))?;
+            plain.add(&self.input(client))?;
+            summed.push(index(client));
+            waiting.push(state);
+        }
+        let phase = phase.close(summed).map_err(|e| failed(&e))?;
+
+        Ok((phase, waiting))
+    }
+}
+
+fn index(client: usize) -> RosterIndex {
+    RosterIndex(u32::try_from(client).unwrap_or(u32::MAX))
+}
+
+/// Statements and shares of the survivors, and the masks that are then known.
+fn reveal(
+    single: &rayon::ThreadPool,
+    played: &mut Played,
+    phase: ConsistencyCheckPhase,
+    mut waiting: Vec<SentInput>,
+) -> Result<Recovery, BenchError> {
+    let encoded = phase.survivors_encoded()?;
+    played.download += encoded.len();
+    let last = waiting.pop();
+    let mut signed = others(waiting, |state| Ok(state.consistency_check(&encoded)?))?;
+    if let Some(state) = last {
+        let check = || played.client("consistency-check", || state.consistency_check(&encoded));
+        signed.push(single.install(check)?);
+    }
+    let (states, statements): (Vec<_>, Vec<_>) = signed.into_iter().unzip();
+    played.upload += statements
+        .last()
+        .and_then(Option::as_ref)
+        .map_or(0, Vec::len);
+    let phase = played.aggregator("consistency-check", || {
+        let received = statements
+            .iter()
+            .flatten()
+            .map(|message| phase.check(message));
+        let received = received.collect::<Result<Vec<_>, _>>()?;
+        phase.close(&received).map_err(|e| failed(&e))
+    })?;
+
+    played.download += phase.statements().len();
+    let mut states = states;
+    let last = states.pop();
+    let mut revealed = others(states, |state| Ok(state.unmask(phase.statements())?))?;
+    if let Some(state) = last {
+        let unmask = || played.client("unmask", || state.unmask(phase.statements()));
+        revealed.push(single.install(unmask)?);
+    }
+    played.upload += revealed.last().map_or(0, Vec::len);
+    played.aggregator("unmask", || {
+        let received = revealed.iter().map(|message| phase.check(message));
+        let received = received.collect::<Result<Vec<_>, _>>()?;
+        phase.recover(&received).map_err(|e| failed(&e))
+    })
+}
+
+impl Played {
+    /// Takes the masks off on all cores.
+    fn unmask(&mut self, recovery: &Recovery, sum: &mut RingVector) {
+        let memory = OwnMemory::now();
+        let (wall, processor) = (Instant::now(), process_seconds());
+        recovery.unmask(sum);
+        self.unmask_wall = wall.elapsed().as_secs_f64();
+        let processor = process_seconds() - processor;
+        self.aggregator.insert("masks", processor);
+        self.aggregator_peak = memory.and_then(OwnMemory::added);
+        self.expansions = recovery.expansions();
+    }
+}
+
+/// What the service does with a masked input: header, then the vector as it comes in.
+fn receive(
+    phase: &MaskedInputPhase,
+    sum: &mut RingVector,
+    message: &[u8],
+) -> Result<(), BenchError> {
+    let (header, payload) = message.split_at(MaskedInputPhase::HEADER_LENGTH.min(message.len()));
+    let header = phase.check_header(header)?;
+    let mut check = phase.payload_check(&header);
+    check.update(payload)?;
+    check.finish()?;
+    sum.add_packed(0..sum.len(), payload)?;
+    Ok(())
+}
+
+/// The work of all others, on all cores.
+fn others<I, T>(
+    work: I,
+    each: impl Fn(I::Item) -> Result<T, BenchError> + Sync + Send,
+) -> Result<Vec<T>, BenchError>
+where
+    I: IntoParallelIterator,
+    I::Iter: IndexedParallelIterator,
+    T: Send,
+{
+    work.into_par_iter().map(each).collect()
+}
+
+fn failed(failure: &undertone_protocol::RoundFailure) -> BenchError {
+    BenchError::RoundFailed {
+        number: 1,
+        reason: failure.to_string(),
+    }
+}
+
+fn generator() -> Result<ChaCha20Rng, BenchError> {
+    let mut seed = zeroize::Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *seed)?;
+    Ok(ChaCha20Rng::from_seed(*seed))
+}
