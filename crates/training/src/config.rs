@@ -348,6 +348,20 @@ mod tests {
         assert!(TrainingConfig::from_json_bytes(text.as_bytes()).is_err());
     }
 
+    /// A noise multiplier that was calibrated has all its digits, and a client that reads another one
+    /// than the task was made with trains by settings of its own.
+    #[test]
+    fn every_digit_survives() {
+        let mut config = fixture::config();
+        let mut noise_multiplier = 0.9;
+        for _ in 0..2000 {
+            noise_multiplier *= 1.000_123_456_789;
+            config.privacy = Some(PrivacyConfig::new(1.0, noise_multiplier));
+            let bytes = config.to_json_bytes().unwrap();
+            assert_eq!(TrainingConfig::from_json_bytes(&bytes).unwrap(), config);
+        }
+    }
+
     fn adaptive(bit_noise: f64) -> AdaptiveClip {
         AdaptiveClip {
             target_quantile: 0.5,
