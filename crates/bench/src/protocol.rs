@@ -183,7 +183,7 @@ pub fn run(plan: &ProtocolPlan, watch: &Watch) -> Result<ProtocolReport, BenchEr
         expansions: round.expansions,
         upload_bytes: round.upload,
         download_bytes: round.download,
-        peak_rss_bytes: OwnMemory::peak(),
+        peak_rss_bytes: round.peak.max(OwnMemory::peak()),
         client_peak_bytes: round.client_peak,
         aggregator_peak_bytes: round.aggregator_peak,
         vector_bytes: length.saturating_mul(lane_bytes(plan.bits)),
@@ -197,7 +197,10 @@ pub fn run(plan: &ProtocolPlan, watch: &Watch) -> Result<ProtocolReport, BenchEr
             neighbours: rule.neighbours,
             threshold: rule.threshold,
         },
-        environment: Environment::of(None, "no database"),
+        environment: Environment {
+            database: "no database".to_owned(),
+            ..Environment::of(None, "")
+        },
     })
 }
 
@@ -231,12 +234,19 @@ struct Played {
     expansions: usize,
     upload: usize,
     download: usize,
+    /// The most memory until it was looked at last, which lets it count anew.
+    peak: Option<u64>,
     client_peak: Option<u64>,
     aggregator_peak: Option<u64>,
     exact: bool,
 }
 
 impl Played {
+    fn look(&mut self) -> Option<OwnMemory> {
+        self.peak = self.peak.max(OwnMemory::peak());
+        OwnMemory::now()
+    }
+
     /// Does a part of the client's work, and counts it.
     fn client<T>(&mut self, phase: &'static str, work: impl FnOnce() -> T) -> T {
         timed(&mut self.client, phase, work)
@@ -428,7 +438,7 @@ impl Setup {
             let dealt = played.aggregator("masked-input", || phase.dealt_to(index(client)))?;
             played.download += dealt.len();
             let input = self.input(client);
-            let memory = OwnMemory::now();
+            let memory = played.look();
             let masked = single
                 .install(|| played.client("masked-input", || state.masked_input(&dealt, input)));
             let (state, message) = masked?;
@@ -497,7 +507,7 @@ fn reveal(
 impl Played {
     /// Takes the masks off on all cores.
     fn unmask(&mut self, recovery: &Recovery, sum: &mut RingVector) {
-        let memory = OwnMemory::now();
+        let memory = self.look();
         let (wall, processor) = (Instant::now(), process_seconds());
         recovery.unmask(sum);
         self.unmask_wall = wall.elapsed().as_secs_f64();

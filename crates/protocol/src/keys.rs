@@ -296,7 +296,18 @@ impl EphemeralKey {
         round: RoundId,
         context: &[&[u8]],
     ) -> Result<Secret32, ProtocolError> {
-        let (client, key) = peer;
+        Ok(self.shared(peer)?.derive(label, round, context))
+    }
+
+    /// The Diffie-Hellman result with a peer, from which keys are derived: computing it is most of what
+    /// key work costs, so whoever derives several keys keeps it.
+    ///
+    /// # Errors
+    /// As [`EphemeralKey::agree`].
+    pub fn shared(
+        &self,
+        (client, key): (RosterIndex, EphemeralPublicKey),
+    ) -> Result<SharedSecret, ProtocolError> {
         let shared = StaticSecret::from(*self.0.expose()).diffie_hellman(&PublicKey::from(key.0));
         if !shared.was_contributory() {
             return Err(ProtocolError::BadKey {
@@ -304,7 +315,18 @@ impl EphemeralKey {
                 detail: "it has low order",
             });
         }
-        Ok(derive(shared.as_bytes(), label, round, context))
+        Ok(SharedSecret(Secret32::from(shared.to_bytes())))
+    }
+}
+
+/// The Diffie-Hellman result of two ephemeral keys; never a key itself.
+#[derive(Debug)]
+pub struct SharedSecret(Secret32);
+
+impl SharedSecret {
+    /// HKDF-SHA256: salt round id, info label and context.
+    pub fn derive(&self, label: Label, round: RoundId, context: &[&[u8]]) -> Secret32 {
+        derive(self.0.expose(), label, round, context)
     }
 }
 

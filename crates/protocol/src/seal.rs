@@ -10,7 +10,7 @@ use crate::codec::Label;
 use crate::directory::Entry;
 use crate::error::ProtocolError;
 use crate::id::{DirectoryDigest, RoundId};
-use crate::keys::{EphemeralKey, Secret32};
+use crate::keys::{Secret32, SharedSecret};
 use crate::message::{SEALED_LENGTH, Sealed, Share};
 
 /// A dealer's two shares for one holder.
@@ -42,21 +42,17 @@ impl SealContext<'_> {
         [self.directory.as_bytes().as_slice(), &dealer, &holder].concat()
     }
 
-    fn key(&self, own: &EphemeralKey, peer: &Entry) -> Result<Secret32, ProtocolError> {
-        own.agree(
-            (peer.sender, peer.cipher_key),
-            Label::Seal,
-            self.round,
-            &[&self.info()],
-        )
+    fn key(&self, shared: &SharedSecret) -> Secret32 {
+        shared.derive(Label::Seal, self.round, &[&self.info()])
     }
 
-    /// Seals a pair with the dealer's cipher key. The key is used once, so the nonce is constant.
+    /// Seals a pair by what the cipher keys of dealer and holder agree on. The key is used once, so the
+    /// nonce is constant.
     ///
     /// # Errors
-    /// [`ProtocolError::BadKey`] if the holder's key has low order.
-    pub fn seal(&self, own: &EphemeralKey, pair: &SharePair) -> Result<Sealed, ProtocolError> {
-        let key = self.key(own, self.holder)?;
+    /// [`ProtocolError::Sharing`] if the cipher fails, which it does not at this length.
+    pub fn seal(&self, shared: &SharedSecret, pair: &SharePair) -> Result<Sealed, ProtocolError> {
+        let key = self.key(shared);
         let plain = Zeroizing::new([*pair.self_mask.expose(), *pair.mask_key.expose()].concat());
         ChaCha20Poly1305::new(key.expose().into())
             .encrypt(
@@ -74,13 +70,13 @@ impl SealContext<'_> {
             ))
     }
 
-    /// Opens a pair with the holder's cipher key.
+    /// Opens a pair by the same.
     ///
     /// # Errors
     /// [`ProtocolError::Sharing`] if it was not sealed by this dealer for this holder, round and
-    /// directory; [`ProtocolError::BadKey`].
-    pub fn open(&self, own: &EphemeralKey, sealed: &Sealed) -> Result<SharePair, ProtocolError> {
-        let key = self.key(own, self.dealer)?;
+    /// directory.
+    pub fn open(&self, shared: &SharedSecret, sealed: &Sealed) -> Result<SharePair, ProtocolError> {
+        let key = self.key(shared);
         let plain = ChaCha20Poly1305::new(key.expose().into())
             .decrypt(
                 &Nonce::default(),

@@ -330,8 +330,14 @@ impl RingVector {
     /// Packs at b bits an element: element i fills bits i b to (i + 1) b - 1, counted from the
     /// least significant bit of the first byte; spare bits of the last byte are zero.
     pub fn pack(&self) -> Vec<u8> {
-        let mut out = vec![0; self.ring.packed_length(self.len())];
-        for_lanes!(&self.lanes, lanes => Lane::pack(lanes, self.ring, &mut out));
+        self.pack_after(0)
+    }
+
+    /// The same, after so many zero bytes, in the place of which the caller puts something else.
+    pub(crate) fn pack_after(&self, room: usize) -> Vec<u8> {
+        let mut out = vec![0; self.ring.packed_length(self.len()).saturating_add(room)];
+        let packed = out.get_mut(room..).unwrap_or_default();
+        for_lanes!(&self.lanes, lanes => Lane::pack(lanes, self.ring, packed));
         out
     }
 

@@ -14,7 +14,7 @@ use crate::directory::LocalDirectory;
 use crate::error::ProtocolError;
 use crate::id::{Digest, Position};
 use crate::mask;
-use crate::message::{Delivery, MaskedInput, ShareKeys};
+use crate::message::{Delivery, MASKED_INPUT_HEADER, MaskedInput, ShareKeys};
 use crate::seal::SharePair;
 use crate::vector::{RingVector, Sign};
 
@@ -73,14 +73,16 @@ impl SharedKeys {
         self.apply_masks(&mut input, &dealers)?;
         let mut held = self.open_shares(&dealers, &deliveries)?;
 
-        let payload = input.pack();
+        // The header goes before the packed vector, whose digest it holds: there is one buffer for both.
+        let mut bytes = input.pack_after(MASKED_INPUT_HEADER);
+        drop(input);
+        let (place, payload) = bytes.split_at_mut(MASKED_INPUT_HEADER);
         let header = MaskedInput {
             sender: self.participant.index,
             sharers: sharers.digest(self.participant.round(), self.directory.digest()),
-            payload: payload_digest(&payload),
+            payload: payload_digest(payload),
         };
-        let mut bytes = self.participant.sign(header)?;
-        bytes.extend_from_slice(&payload);
+        place.copy_from_slice(&self.participant.sign(header)?);
 
         let Self {
             participant,
@@ -167,7 +169,8 @@ impl SharedKeys {
             let context = seal_context(round, &self.directory, entry, me);
             let slot = self.directory.slot(*dealer);
             let slot = slot.ok_or(ProtocolError::Sharing("a dealer that is no neighbour"))?;
-            if let Ok(pair) = context.open(&self.cipher, &share.sealed)
+            if let Some(shared) = self.ciphers.get(dealer)
+                && let Ok(pair) = context.open(shared, &share.sealed)
                 && pair.commitments(round, entry.sender, slot) == share.commitments
             {
                 held.insert(*dealer, pair);

@@ -2,14 +2,16 @@
 //!
 //! Specification: chapter 7, "Phase 2: ShareKeys".
 
+use std::collections::BTreeMap;
+
 use rand_core::CryptoRng;
 
 use super::{AdvertisedKeys, Participant};
 use crate::codec;
 use crate::directory::{Entry, LocalDirectory};
 use crate::error::ProtocolError;
-use crate::id::{RosterIndex, RoundId};
-use crate::keys::{EphemeralKey, Secret32};
+use crate::id::{Position, RosterIndex, RoundId};
+use crate::keys::{EphemeralKey, Secret32, SharedSecret};
 use crate::message::{
     Dealing, DealtShare, SecretKind, ShareCommitments, ShareKeys, ShareKeysBody, Signed,
 };
@@ -22,7 +24,8 @@ use crate::transcript::seed_commitment;
 pub struct SharedKeys {
     pub(super) participant: Participant,
     pub(super) directory: LocalDirectory,
-    pub(super) cipher: EphemeralKey,
+    /// What the cipher keys of this client and each neighbour agree on.
+    pub(super) ciphers: BTreeMap<Position, SharedSecret>,
     pub(super) mask: EphemeralKey,
     pub(super) seed: Secret32,
     /// The shares that this client keeps of its own secrets: on the complete graph only.
@@ -65,13 +68,16 @@ impl AdvertisedKeys {
             });
 
         let mut shares = Vec::with_capacity(directory.neighbours().len());
-        for (holder, (pair, commitments)) in directory.neighbours().iter().zip(pairs.by_ref()) {
-            let holder = directory.entry(*holder)?;
+        let mut ciphers = BTreeMap::new();
+        for (position, (pair, commitments)) in directory.neighbours().iter().zip(pairs.by_ref()) {
+            let holder = directory.entry(*position)?;
             let context = seal_context(round, &directory, &advertised, holder);
+            let shared = cipher.shared((holder.sender, holder.cipher_key))?;
             shares.push(DealtShare {
-                sealed: context.seal(&cipher, &pair)?,
+                sealed: context.seal(&shared, &pair)?,
                 commitments,
             });
+            ciphers.insert(*position, shared);
         }
         // What is left after the neighbours' shares is the dealer's own: its slot is the last.
         let (own_shares, own) = pairs.next().unzip();
@@ -88,7 +94,7 @@ impl AdvertisedKeys {
             SharedKeys {
                 participant,
                 directory,
-                cipher,
+                ciphers,
                 mask,
                 seed,
                 own_shares,

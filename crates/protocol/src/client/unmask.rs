@@ -23,16 +23,23 @@ impl SignedStatement {
         let statements: Vec<Signed<ConsistencyCheck>> =
             codec::decode("the witnesses' statements", statements)?;
         let (round, roster) = (self.participant.round(), &self.participant.roster);
+        let needed = self.participant.params.witness_threshold();
         // Statements that do not verify or say something else are not counted, whoever slipped
-        // them in; the set keeps a repeated one from counting twice.
-        let witnesses: BTreeSet<_> = statements
-            .iter()
-            .filter(|s| s.message.agrees(&self.statement))
-            .filter(|s| self.directory.witnesses().contains(&s.message.sender))
-            .filter(|s| s.verify(round, roster).is_ok())
-            .map(|s| s.message.sender)
-            .collect();
-        let (needed, found) = (self.participant.params.witness_threshold(), witnesses.len());
+        // them in; the set keeps a repeated one from counting twice. Those beyond the ones that are
+        // needed change nothing, and are not verified.
+        let mut witnesses = BTreeSet::new();
+        for statement in &statements {
+            let sender = statement.message.sender;
+            if witnesses.len() < needed
+                && statement.message.agrees(&self.statement)
+                && self.directory.witnesses().contains(&sender)
+                && !witnesses.contains(&sender)
+                && statement.verify(round, roster).is_ok()
+            {
+                witnesses.insert(sender);
+            }
+        }
+        let found = witnesses.len();
         if found < needed {
             let what = "witnesses' signatures on this client's view";
             return Err(ProtocolError::TooFew {

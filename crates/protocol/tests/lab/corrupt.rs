@@ -77,15 +77,17 @@ impl Corrupt {
             .into_iter()
             .zip(pairs.by_ref())
             .map(|(holder, (pair, commitments))| {
+                let to = directory.entry(holder).unwrap();
                 let context = SealContext {
                     round,
                     directory: directory.digest(),
                     dealer: me,
-                    holder: directory.entry(holder).unwrap(),
+                    holder: to,
                 };
                 let cipher = EphemeralKey::from_seed(self.cipher.clone());
+                let shared = cipher.shared((to.sender, to.cipher_key)).unwrap();
                 DealtShare {
-                    sealed: context.seal(&cipher, &pair).unwrap(),
+                    sealed: context.seal(&shared, &pair).unwrap(),
                     commitments,
                 }
             })

@@ -67,15 +67,17 @@ impl Loot {
             let Some(slot) = directory.graph().slot(place, at(holder.sender.0)?) else {
                 continue;
             };
+            let from = directory.entry(place).unwrap();
             let context = SealContext {
                 round: lab.params.id(),
                 directory: directory.digest(),
-                dealer: directory.entry(place).unwrap(),
+                dealer: from,
                 holder,
             };
             let cipher = EphemeralKey::from_seed(corrupt.cipher.clone());
+            let shared = cipher.shared((from.sender, from.cipher_key)).unwrap();
             let dealt = self.delivery(lab, index, (dealer, holder.sender.0))?;
-            let pair = context.open(&cipher, &dealt.share.sealed).unwrap();
+            let pair = context.open(&shared, &dealt.share.sealed).unwrap();
             let share = match kind {
                 SecretKind::SelfMask => pair.self_mask,
                 SecretKind::MaskKey => pair.mask_key,

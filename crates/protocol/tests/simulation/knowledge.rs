@@ -160,16 +160,18 @@ impl Attacker<'_> {
     ) -> Vec<Share> {
         let entry = directory.entry(holder).unwrap();
         if let Some(cipher) = self.keys.get(&entry.cipher_key) {
+            let from = directory.entry(dealer).unwrap();
             let context = SealContext {
                 round: self.evidence.setup.round(),
                 directory: directory.digest(),
-                dealer: directory.entry(dealer).unwrap(),
+                dealer: from,
                 holder: entry,
             };
             let slot = directory.graph().slot(dealer, holder).unwrap();
             let sealed = &dealt.dealing.shares[usize::from(slot)].sealed;
             let own = EphemeralKey::from_seed(cipher.clone());
-            let pair = context.open(&own, sealed).unwrap();
+            let shared = own.shared((from.sender, from.cipher_key)).unwrap();
+            let pair = context.open(&shared, sealed).unwrap();
             return vec![match kind {
                 SecretKind::SelfMask => pair.self_mask,
                 SecretKind::MaskKey => pair.mask_key,

@@ -189,23 +189,26 @@ fn seal(case: &key_schedule::Case) {
     let peer = (from.sender, from.cipher_key);
     let derived = v.agree(peer, Label::Seal, round, &[&info.0]).unwrap();
     assert_eq!(Hex::new(derived.expose()), *key);
+    let to = entry(*holder, holder_cipher_key);
+    let sealing = u.shared((to.sender, to.cipher_key)).unwrap();
+    let opening = v.shared(peer).unwrap();
     let context = SealContext {
         round,
         directory: DirectoryDigest::from(directory.array()),
         dealer: &from,
-        holder: &entry(*holder, holder_cipher_key),
+        holder: &to,
     };
     let pair = SharePair {
         self_mask: Share::from(self_mask_share.array()),
         mask_key: Share::from(mask_key_share.array()),
     };
-    assert_eq!(Hex::new(context.seal(&u, &pair).unwrap().0), *sealed);
-    let opened = context.open(&v, &Sealed(sealed.array())).unwrap();
+    assert_eq!(Hex::new(context.seal(&sealing, &pair).unwrap().0), *sealed);
+    let opened = context.open(&opening, &Sealed(sealed.array())).unwrap();
     assert_eq!(opened.self_mask, pair.self_mask);
     assert_eq!(opened.mask_key, pair.mask_key);
     let mut changed = sealed.array();
     changed[79] ^= 1;
-    assert!(context.open(&v, &Sealed(changed)).is_err());
+    assert!(context.open(&opening, &Sealed(changed)).is_err());
 }
 
 /// Spec.

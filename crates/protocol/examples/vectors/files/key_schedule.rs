@@ -199,7 +199,12 @@ fn seal(dealer: &Client, holder: &Client) -> Case {
         key: Hex::new(key.expose()),
         self_mask_share: Hex::new(shares[0]),
         mask_key_share: Hex::new(shares[1]),
-        sealed: Hex::new(context.seal(&dealer.cipher, &pair).unwrap().0),
+        sealed: Hex::new(
+            context
+                .seal(&dealer.cipher.shared(peer).unwrap(), &pair)
+                .unwrap()
+                .0,
+        ),
     }
 }
 
