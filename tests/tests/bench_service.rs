@@ -98,6 +98,48 @@ async fn rounds_are_exact_and_every_figure_is_there() {
 }
 
 /// Without a database it starts one, or says that this machine has none to start.
+/// A round in one process, on the complete graph and on a ring, with clients that vanish.
+#[tokio::test]
+async fn the_protocol_is_measured_beside_its_floor() {
+    let ring = ["--graph", "ring", "--corrupt", "0.01"];
+    for (clients, dropped, bits, more) in [("6", "1", "20", &[][..]), ("60", "3", "16", &ring)] {
+        let mut command = Command::new(BINARY);
+        command.args(["bench", "protocol", "--length", "2000", "--json"]);
+        command.args(["--clients", clients, "--dropped", dropped, "--bits", bits]);
+        let output = command.args(more).output().await.unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(&output.stderr)));
+        assert!(output.status.success());
+        assert_eq!(report["exact"], true, "{report}");
+        for figure in [
+            "mask_ns_per_element_neighbour",
+            "keystream_ns_per_element",
+            "memory_add_ns_per_element",
+            "mask_over_floor",
+            "unmask_over_floor",
+            "pack_ns_per_element",
+            "add_packed_ns_per_element",
+            "client_seconds",
+            "aggregator_seconds",
+            "upload_bytes",
+            "download_bytes",
+            "expansions",
+        ] {
+            assert!(positive(&report[figure]), "{figure}: {report}");
+        }
+        let masks = report["client_phases"]["masked-input"].as_f64().unwrap();
+        assert!(masks > 0.0 && masks < report["client_seconds"].as_f64().unwrap());
+        // Vectors of that many bits, and what else is sent.
+        let packed = 2000 * bits.parse::<u64>().unwrap() / 8;
+        assert!(report["upload_bytes"].as_u64().unwrap() > packed);
+    }
+    let refused = Command::new(BINARY)
+        .args(["bench", "protocol", "--clients", "10", "--dropped", "9"])
+        .output();
+    let line = String::from_utf8(refused.await.unwrap().stderr).unwrap();
+    assert!(line.contains("let fewer drop out"), "{line}");
+}
+
 #[tokio::test]
 async fn it_starts_postgres_by_itself_and_people_can_read_it() {
     let output = Command::new(BINARY)
