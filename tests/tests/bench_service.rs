@@ -127,6 +127,14 @@ async fn the_protocol_is_measured_beside_its_floor() {
         ] {
             assert!(positive(&report[figure]), "{figure}: {report}");
         }
+        for figure in [
+            "client_seconds",
+            "aggregator_seconds",
+            "client_off",
+            "aggregator_off",
+        ] {
+            assert!(positive(&report["predicted"][figure]), "{figure}: {report}");
+        }
         let masks = report["client_phases"]["masked-input"].as_f64().unwrap();
         assert!(masks > 0.0 && masks < report["client_seconds"].as_f64().unwrap());
         // Vectors of that many bits, and what else is sent.

@@ -38,8 +38,10 @@ use crate::report::{Environment, real};
 use crate::{Progress, Watch};
 
 mod kernel;
+mod model;
 
 pub use kernel::Kernel;
+pub use model::{Prediction, Units};
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -75,6 +77,10 @@ pub struct ProtocolReport {
     pub aggregator_seconds: f64,
     /// Its parts, by phase; `unmask` is recovering secrets, `masks` taking masks off.
     pub aggregator_phases: BTreeMap<&'static str, f64>,
+    /// What single operations take, measured before the round.
+    pub units: Units,
+    /// What the round should take by them, and by the masks' rate.
+    pub predicted: Prediction,
     /// Masks that the aggregator expands.
     pub expansions: usize,
     /// Bytes that the client sends.
@@ -168,17 +174,28 @@ pub fn run(plan: &ProtocolPlan, watch: &Watch) -> Result<ProtocolReport, BenchEr
     step("the floor, and masks");
     let masks = usize::from(rule.neighbours).saturating_add(1);
     let kernel = single.install(|| Kernel::measure(ring, length, masks));
+    let rates = floor::measure();
+    let units = single.install(|| Units::measure(&rule, &rates, generator()?))?;
     let round = Setup::new(plan, rule, ring)?.play(&single, &step)?;
     step("key stream on all cores");
     let key_stream = floor::key_stream_on_all_cores();
     let bytes = real(round.expansions) * real(length) * real(lane_bytes(plan.bits));
-    let sum = |phases: &BTreeMap<&str, f64>| phases.values().sum();
+    let sum = |phases: &BTreeMap<&str, f64>| phases.values().sum::<f64>();
+    let (client, aggregator) = units.predict(plan, &rule, &kernel);
+    let (client_seconds, aggregator_seconds) = (sum(&round.client), sum(&round.aggregator));
     Ok(ProtocolReport {
         kernel,
+        units,
+        predicted: Prediction {
+            client_seconds: client,
+            aggregator_seconds: aggregator,
+            client_off: client_seconds / client,
+            aggregator_off: aggregator_seconds / aggregator,
+        },
         unmask_over_floor: round.unmask_wall * key_stream * 1e9 / bytes,
-        client_seconds: sum(&round.client),
+        client_seconds,
         client_phases: round.client,
-        aggregator_seconds: sum(&round.aggregator),
+        aggregator_seconds,
         aggregator_phases: round.aggregator,
         expansions: round.expansions,
         upload_bytes: round.upload,

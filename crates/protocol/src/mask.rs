@@ -25,9 +25,11 @@ const BLOCK: usize = 8192;
 const PER_PASS: usize = 128;
 
 /// Lanes of a part that one thread masks at a time: enough that what it takes to set up the key streams
-/// does not count.
+/// does not count, and so few that threads end at about the same time.
 #[cfg(feature = "rayon")]
-const PART: usize = 1 << 16;
+const LEAST_PART: usize = 1 << 13;
+#[cfg(feature = "rayon")]
+const MOST_PART: usize = 1 << 16;
 
 /// Where a key stream ends, in bytes, less one block: 2^32 blocks of the cipher of 64 bytes each.
 const STREAM: u64 = (1 << 38) - 8192;
@@ -75,10 +77,12 @@ pub(crate) fn apply_in_parts<L: Lane>(
 ) -> Result<(), ProtocolError> {
     use rayon::prelude::*;
 
+    let share = lanes.len().div_ceil(rayon::current_num_threads().max(1));
+    let length = share.clamp(LEAST_PART, MOST_PART);
     lanes
-        .par_chunks_mut(PART)
+        .par_chunks_mut(length)
         .enumerate()
-        .try_for_each(|(number, part)| apply(part, number.saturating_mul(PART), masks))
+        .try_for_each(|(number, part)| apply(part, number.saturating_mul(length), masks))
 }
 
 /// The key stream from the first lane of the range on.

@@ -29,6 +29,9 @@ Examples:
   A round of a hundred clients of whom ten vanish, with a million numbers each:
     undertone bench protocol --clients 100 --length 1000000 --dropped 10 --bits 32
 
+  The table of docs/performance.md, which takes some minutes:
+    undertone bench protocol --table
+
   The same as JSON, for a script that compares:
     undertone bench protocol --clients 100 --length 1000000 --dropped 10 --bits 32 --json
 
@@ -75,6 +78,9 @@ pub(crate) struct ProtocolArgs {
     /// Fraction of the clients that may be corrupt
     #[arg(long, value_name = "FRACTION", default_value_t = 0.05)]
     corrupt: f64,
+    /// A Markdown table instead: 10 to 1000 clients, of whom a tenth vanish, with 10^4 to 10^7 elements
+    #[arg(long, conflicts_with_all = ["clients", "length", "dropped", "json"])]
+    table: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -163,6 +169,25 @@ pub(crate) fn run(command: &BenchCommand, out: &mut impl Write) -> Result<(), Cl
     let runtime = crate::runtime()?;
     let progress = Progress::new();
     match command {
+        BenchCommand::Protocol(args) if args.table => {
+            writeln!(out, "{}", table::ROUNDS)?;
+            for clients in [10, 50, 100, 255, 1000] {
+                for length in [10_000, 100_000, 1_000_000, 10_000_000] {
+                    let plan = ProtocolPlan {
+                        clients,
+                        length,
+                        dropped: clients / 10,
+                        ..args.plan()
+                    };
+                    match protocol::run(&plan, &progress.watch()) {
+                        Ok(report) => table::round(&report, out)?,
+                        Err(refused) => progress.say(&format!("{clients}, {length}: {refused}")),
+                    }
+                    out.flush()?;
+                }
+            }
+            Ok(())
+        }
         BenchCommand::Protocol(args) => {
             let report = protocol::run(&args.plan(), &progress.watch())?;
             progress.clear();

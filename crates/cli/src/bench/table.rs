@@ -115,15 +115,26 @@ pub(super) fn protocol(report: &ProtocolReport, out: &mut impl Write) -> io::Res
         "  masks take {:.2} times the key stream; unmasking on all cores {:.2} times",
         kernel.mask_over_floor, report.unmask_over_floor
     )?;
-    for (who, seconds, phases) in [
-        ("client", report.client_seconds, &report.client_phases),
+    let predicted = &report.predicted;
+    for (who, seconds, off, phases) in [
+        (
+            "client",
+            report.client_seconds,
+            predicted.client_off,
+            &report.client_phases,
+        ),
         (
             "aggregator",
             report.aggregator_seconds,
+            predicted.aggregator_off,
             &report.aggregator_phases,
         ),
     ] {
-        writeln!(out, "\n{who}: {seconds:.4} s of processor time")?;
+        writeln!(
+            out,
+            "\n{who}: {seconds:.4} s of processor time, {off:.2} times what its operations take by \
+             themselves"
+        )?;
         for (phase, seconds) in phases {
             writeln!(out, "  {phase:<24} {seconds:>8.4} s")?;
         }
@@ -149,6 +160,34 @@ pub(super) fn protocol(report: &ProtocolReport, out: &mut impl Write) -> io::Res
         vectors(report.client_peak_bytes),
         vectors(report.aggregator_peak_bytes),
         bytes(report.vector_bytes),
+    )
+}
+
+/// The head of a Markdown table of rounds.
+pub(super) const ROUNDS: &str = "\
+| clients | k | elements | masks over key stream | unmasking over key stream | a client, s | over the \
+model | the aggregator, s | over the model | a client sends, bytes |
+|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|";
+
+/// One row of it.
+///
+/// # Errors
+/// `out` cannot be written.
+pub(super) fn round(report: &ProtocolReport, out: &mut impl Write) -> io::Result<()> {
+    let (settings, predicted) = (&report.settings, &report.predicted);
+    writeln!(
+        out,
+        "| {} | {} | {} | {:.2} | {:.2} | {:.4} | {:.2} | {:.4} | {:.2} | {} |",
+        settings.clients,
+        settings.neighbours,
+        settings.length,
+        report.kernel.mask_over_floor,
+        report.unmask_over_floor,
+        report.client_seconds,
+        predicted.client_off,
+        report.aggregator_seconds,
+        predicted.aggregator_off,
+        report.upload_bytes,
     )
 }
 
