@@ -137,7 +137,7 @@ impl ProtocolPlan {
                 self.dropped, self.clients, rule.min_survivors
             )));
         }
-        let lane = f64::from(u8::try_from(lane_bytes(self.bits)).unwrap_or(8));
+        let lane = real(lane_bytes(self.bits));
         let masks = f64::from(survivors) * (f64::from(rule.neighbours) + 1.0);
         let key_stream = masks * f64::from(self.length) * lane;
         if key_stream > MOST_KEY_STREAM {
@@ -151,7 +151,7 @@ impl ProtocolPlan {
     }
 }
 
-/// Bytes of the machine integer that holds an element.
+/// Bytes of the lane of an element: the smallest machine integer that holds it.
 pub(crate) const fn lane_bytes(bits: u8) -> usize {
     match bits {
         ..=16 => 2,

@@ -8,6 +8,7 @@ use undertone_protocol::aggregator::PhaseName;
 
 use crate::floor::Floor;
 use crate::plan::{Numbers, Plan};
+use crate::protocol::lane_bytes;
 use crate::record::Record;
 
 /// What a measurement of the service found.
@@ -233,12 +234,7 @@ impl PhaseReport {
 
 impl FloorReport {
     fn of(plan: &Plan, rounds: &[RoundReport], rates: Floor, server: f64) -> Self {
-        // A lane is the smallest machine integer that holds an element.
-        let lane = match plan.bits {
-            ..=16 => 2.0,
-            17..=32 => 4.0,
-            _ => 8.0,
-        };
+        let lane = real(lane_bytes(plan.bits));
         let vectors = real(rounds.len()) * f64::from(plan.clients);
         let elements = vectors * f64::from(plan.length);
         let (key_stream, packed) = (elements * lane, elements * f64::from(plan.bits) / 8.0);

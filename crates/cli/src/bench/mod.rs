@@ -8,7 +8,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use undertone_bench::{Graph, IdlePlan, Plan, ProtocolPlan, idle, protocol, rounds};
+use serde::Serialize;
+use undertone_bench::{
+    BenchError, Graph, IdlePlan, Plan, ProtocolPlan, ProtocolReport, idle, protocol, rounds,
+};
 
 use crate::error::CliError;
 use crate::progress::Progress;
@@ -169,38 +172,12 @@ pub(crate) fn run(command: &BenchCommand, out: &mut impl Write) -> Result<(), Cl
     let runtime = crate::runtime()?;
     let progress = Progress::new();
     match command {
-        BenchCommand::Protocol(args) if args.table => {
-            writeln!(out, "{}", table::ROUNDS)?;
-            for clients in [10, 50, 100, 255, 1000] {
-                for length in [10_000, 100_000, 1_000_000, 10_000_000] {
-                    let plan = ProtocolPlan {
-                        clients,
-                        length,
-                        dropped: clients / 10,
-                        ..args.plan()
-                    };
-                    match protocol::run(&plan, &progress.watch()) {
-                        Ok(report) => table::round(&report, out)?,
-                        Err(refused) => progress.say(&format!("{clients}, {length}: {refused}")),
-                    }
-                    out.flush()?;
-                }
-            }
-            Ok(())
-        }
+        BenchCommand::Protocol(args) if args.table => args.table(&progress, out),
         BenchCommand::Protocol(args) => {
             let report = protocol::run(&args.plan(), &progress.watch())?;
             progress.clear();
-            if args.json {
-                writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
-            } else {
-                table::protocol(&report, out)?;
-            }
-            if report.exact {
-                return Ok(());
-            }
-            let message = "the sum is not exact: a defect of undertone; please report it";
-            Err(CliError::Input(message.to_owned()))
+            print(args.json, &report, table::protocol, out)?;
+            exact(&report)
         }
         BenchCommand::Training(args) => training::run(args, &progress, out),
         BenchCommand::Service(args) => {
@@ -208,11 +185,7 @@ pub(crate) fn run(command: &BenchCommand, out: &mut impl Write) -> Result<(), Cl
             let run = rounds::run(&plan, progress.watch());
             let report = runtime.block_on(until_interrupted(run))?;
             progress.clear();
-            if args.common.json {
-                writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
-            } else {
-                table::service(&report, out)?;
-            }
+            print(args.common.json, &report, table::service, out)?;
             if report.exact && report.failed_requests == 0 {
                 return Ok(());
             }
@@ -224,11 +197,7 @@ pub(crate) fn run(command: &BenchCommand, out: &mut impl Write) -> Result<(), Cl
             let run = idle::run(&plan, progress.watch());
             let report = runtime.block_on(until_interrupted(run))?;
             progress.clear();
-            if args.common.json {
-                writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
-            } else {
-                table::idle(&report, out)?;
-            }
+            print(args.common.json, &report, table::idle, out)?;
             if report.failed_requests == 0 {
                 return Ok(());
             }
@@ -238,9 +207,32 @@ pub(crate) fn run(command: &BenchCommand, out: &mut impl Write) -> Result<(), Cl
     }
 }
 
+/// As JSON, or as `table` writes it.
+fn print<R: Serialize, W: Write>(
+    json: bool,
+    report: &R,
+    table: impl FnOnce(&R, &mut W) -> std::io::Result<()>,
+    out: &mut W,
+) -> Result<(), CliError> {
+    if json {
+        writeln!(out, "{}", serde_json::to_string_pretty(report)?)?;
+    } else {
+        table(report, out)?;
+    }
+    Ok(())
+}
+
+fn exact(report: &ProtocolReport) -> Result<(), CliError> {
+    if report.exact {
+        return Ok(());
+    }
+    let message = "the sum is not exact: a defect of undertone; please report it";
+    Err(CliError::Input(message.to_owned()))
+}
+
 /// Ends early on SIGINT: what was started is stopped when it is dropped.
 async fn until_interrupted<T>(
-    run: impl Future<Output = Result<T, undertone_bench::BenchError>>,
+    run: impl Future<Output = Result<T, BenchError>>,
 ) -> Result<T, CliError> {
     tokio::select! {
         done = run => Ok(done?),
@@ -254,6 +246,34 @@ fn program() -> Result<PathBuf, CliError> {
 }
 
 impl ProtocolArgs {
+    /// Rounds of many sizes, but for those that no machine does in an afternoon.
+    fn table(&self, progress: &Progress, out: &mut impl Write) -> Result<(), CliError> {
+        writeln!(out, "{}", table::ROUNDS)?;
+        for clients in [10, 50, 100, 255, 1000] {
+            for length in [10_000, 100_000, 1_000_000, 10_000_000] {
+                let plan = ProtocolPlan {
+                    clients,
+                    length,
+                    dropped: clients / 10,
+                    ..self.plan()
+                };
+                match protocol::run(&plan, &progress.watch()) {
+                    Ok(report) => {
+                        table::round(&report, out)?;
+                        exact(&report)?;
+                    }
+                    Err(BenchError::Plan(refused)) => {
+                        progress.say(&format!("{clients} clients, {length} elements: {refused}"));
+                    }
+                    Err(failed) => return Err(failed.into()),
+                }
+                out.flush()?;
+            }
+        }
+        progress.clear();
+        Ok(())
+    }
+
     fn plan(&self) -> ProtocolPlan {
         ProtocolPlan {
             clients: self.clients,
