@@ -37,6 +37,9 @@ pub use report::{Environment, Report};
 
 use std::sync::Arc;
 
+use chacha20::ChaCha20Rng;
+use rand_core::SeedableRng;
+
 use undertone_protocol::aggregator::PhaseName;
 
 /// What a measurement is doing, for whoever watches.
@@ -55,6 +58,13 @@ pub enum Progress {
         /// Clients.
         of: usize,
     },
+}
+
+/// A generator of this round's secrets, seeded by the system.
+fn generator() -> Result<ChaCha20Rng, BenchError> {
+    let mut seed = zeroize::Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *seed)?;
+    Ok(ChaCha20Rng::from_seed(*seed))
 }
 
 /// Is told of progress.

@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chacha20::ChaCha20Rng;
-use rand_core::SeedableRng;
 use serde::Deserialize;
 use tokio::sync::{Semaphore, watch};
 use undertone_protocol::aggregator::PhaseName::{
@@ -19,7 +17,6 @@ use undertone_protocol::keys::Secret32;
 use undertone_protocol::params::RoundParams;
 use undertone_protocol::shamir::SystemSplitter;
 use undertone_protocol::vector::{RingVector, Sign};
-use zeroize::Zeroizing;
 
 use crate::error::BenchError;
 use crate::http::Http;
@@ -271,9 +268,7 @@ impl Round {
         client: usize,
         participant: Participant,
     ) -> Result<SentInput, BenchError> {
-        let mut seed = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *seed)?;
-        let mut rng = ChaCha20Rng::from_seed(*seed);
+        let mut rng = crate::generator()?;
         let index = RosterIndex(u32::try_from(client).unwrap_or(u32::MAX));
         let (state, message) = participant.advertise_keys(&mut rng)?;
         self.send(AdvertiseKeys, client, message).await?;

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use chacha20::ChaCha20Rng;
-use rand_core::{Rng, SeedableRng};
+use rand_core::Rng;
 use undertone_privacy::{Mechanism, Noise};
 use undertone_protocol::adapter::Adapter;
 use undertone_protocol::id::TaskId;
@@ -19,7 +18,6 @@ use undertone_server::store::{
     AnyStore, GraphSettings, GraphShape, ServerOptimizer, Store, TaskSettings,
 };
 use undertone_server::task::TaskDefinition;
-use zeroize::Zeroizing;
 
 use crate::error::BenchError;
 
@@ -161,9 +159,7 @@ impl Plan {
     /// Makes the task in the database.
     pub(crate) async fn create(&self, store: &AnyStore) -> Result<Task, BenchError> {
         let numbers = self.numbers()?;
-        let mut seed = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *seed)?;
-        let mut rng = ChaCha20Rng::from_seed(*seed);
+        let mut rng = crate::generator()?;
         let authority = IdentityKey::generate(&mut rng);
         let identities: Vec<_> = (0..self.clients)
             .map(|_| Arc::new(IdentityKey::generate(&mut rng)))

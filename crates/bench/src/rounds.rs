@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rand_core::{Rng, SeedableRng};
+use rand_core::Rng;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 use undertone_protocol::aggregator::PhaseName;
@@ -12,7 +12,6 @@ use undertone_protocol::keys::Secret32;
 use undertone_protocol::params::RoundParams;
 use undertone_protocol::vector::RingVector;
 use undertone_server::store::AnyStore;
-use zeroize::Zeroizing;
 
 use crate::error::BenchError;
 use crate::http::Http;
@@ -142,9 +141,7 @@ impl Bench<'_> {
         if params.id() != id || ModelDigest::of(&adapter) != params.model {
             return Err(misbehaving("parameters or adapter are not the round's"));
         }
-        let mut seed = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *seed)?;
-        let mut rng = chacha20::ChaCha20Rng::from_seed(*seed);
+        let mut rng = crate::generator()?;
         let seeds = self.task.identities.iter().map(|_| {
             let mut seed = [0; 32];
             rng.fill_bytes(&mut seed);

@@ -8,7 +8,8 @@ use serde::Serialize;
 use undertone_protocol::keys::Secret32;
 use undertone_protocol::vector::{Ring, RingVector, Sign};
 
-use super::{lane_bytes, thread_seconds};
+use super::clock::thread_seconds;
+use super::lane_bytes;
 use crate::report::real;
 
 /// Turns of floor and work; medians of their ratios are what is reported.

@@ -11,7 +11,8 @@ use undertone_protocol::keys::{EphemeralKey, IdentityKey, Secret32};
 use undertone_protocol::shamir::{self, SplitShares, SystemSplitter};
 use undertone_protocol::threshold::Rule;
 
-use super::{Kernel, ProtocolPlan, thread_seconds};
+use super::clock::thread_seconds;
+use super::{Kernel, ProtocolPlan};
 use crate::error::BenchError;
 use crate::floor::Floor;
 
