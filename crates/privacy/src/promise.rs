@@ -409,15 +409,18 @@ mod tests {
         assert!(assumptions(&both).len() > 3);
     }
 
-    /// Integer noise is exact; only what a client draws by itself is in floating point.
+    /// Integer noise is exact, and distributed mechanisms divide by a fixed number; only what a client
+    /// draws by itself is in floating point, and divided by its own batch.
     #[test]
-    fn floating_point_is_named_where_it_is_used() {
-        let named = |mechanism: &Mechanism| {
-            not_covered(mechanism)
-                .iter()
-                .any(|sentence| sentence.contains("floating-point"))
-        };
-        assert!(named(&local()) && !named(&by_examples()) && named(&by_clients()));
+    fn what_local_noise_does_not_cover_is_named_where_it_is_used() {
+        for what in ["floating-point", "How many examples"] {
+            let named = |mechanism: &Mechanism| {
+                not_covered(mechanism)
+                    .iter()
+                    .any(|sentence| sentence.contains(what))
+            };
+            assert!(named(&local()) && !named(&by_examples()) && named(&by_clients()));
+        }
     }
 
     #[test]

@@ -227,14 +227,14 @@ impl Composition {
         let fft = FFT_ERROR * length.log2();
         // An error e of one transform F moves F^T by T e F^(T-1) times the other factors, and all
         // frequencies together by at most T |e| |F^(T-1) ...| in Euclidean norms (Cauchy-Schwarz).
-        let moved: f64 = (0..transforms.len())
-            .map(|one| {
-                let (output, steps) = &transforms[one];
-                let rest = product_of(&transforms, Some(one));
-                *steps as f64 * fft * euclidean(output) * euclidean(&rest)
-            })
-            .sum();
-        let mut product = product_of(&transforms, None);
+        let (mut moved, mut product) = (0.0, Vec::new());
+        for (one, (output, steps)) in transforms.iter().enumerate() {
+            product = all_but_one(&transforms, one);
+            moved += *steps as f64 * fft * euclidean(output) * euclidean(&product);
+            for (all, last) in product.iter_mut().zip(output) {
+                *all *= last;
+            }
+        }
         // Of a real signal: what is not the first (or, of an even length, the last) counts twice.
         let absolute: f64 = 2.0 * product.iter().map(|z| z.norm()).sum::<f64>() + 1e-30;
         if let Some(end) = product.last_mut() {
@@ -287,12 +287,12 @@ impl Composition {
     }
 }
 
-/// The product of powers of transforms, frequency by frequency; of `less`, one power less.
-fn product_of(transforms: &[(Vec<Complex<f64>>, u64)], less: Option<usize>) -> Vec<Complex<f64>> {
+/// The product of the transforms' powers, frequency by frequency, but for one factor of number `less`.
+fn all_but_one(transforms: &[(Vec<Complex<f64>>, u64)], less: usize) -> Vec<Complex<f64>> {
     let mut product = Vec::new();
     for (one, (output, steps)) in transforms.iter().enumerate() {
         product.resize(output.len(), Complex::new(1.0, 0.0));
-        let steps = steps - u64::from(less == Some(one));
+        let steps = steps - u64::from(less == one);
         for (all, one) in product.iter_mut().zip(output) {
             *all *= power(*one, steps);
         }
